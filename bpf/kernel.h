@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The few kernel types that the programs read. Only names and types count:
+ * offsets are those of the running kernel (CO-RE).
+ */
+#ifndef SWOLL_KERNEL_H
+#define SWOLL_KERNEL_H
+
+#include <linux/types.h>
+#include <linux/bpf.h>
+
+typedef __u8 u8;
+typedef __u16 u16;
+typedef __u32 u32;
+typedef __u64 u64;
+typedef __s32 s32;
+typedef __s64 s64;
+typedef _Bool bool;
+enum { false, true };
+
+#define CO_RE __attribute__((preserve_access_index))
+
+typedef struct {
+	int counter;
+} atomic_t;
+
+typedef struct {
+	u32 val;
+} kuid_t;
+typedef struct {
+	u32 val;
+} kgid_t;
+
+struct kernfs_node {
+	const char *name;
+	u64 id;
+} CO_RE;
+
+struct cgroup_root {
+	int hierarchy_id;
+} CO_RE;
+
+struct cgroup;
+
+struct cgroup_subsys_state {
+	struct cgroup *cgroup;
+	struct cgroup_subsys_state *parent;
+} CO_RE;
+
+struct cgroup {
+	struct cgroup_subsys_state self;
+	struct kernfs_node *kn;
+	struct cgroup_root *root;
+} CO_RE;
+
+struct css_set {
+	struct cgroup_subsys_state *subsys[16];
+	struct cgroup *dfl_cgrp;
+} CO_RE;
+
+struct mm_struct;
+
+struct signal_struct {
+	atomic_t live;
+	int group_exit_code;
+	unsigned int flags;
+	struct mm_struct *oom_mm;
+} CO_RE;
+
+struct cred {
+	kuid_t uid;
+	kgid_t gid;
+} CO_RE;
+
+struct upid {
+	int nr;
+} CO_RE;
+
+struct pid {
+	unsigned int level;
+	struct upid numbers[1];
+} CO_RE;
+
+struct thread_info {
+	unsigned long flags;
+	u32 status;
+} CO_RE;
+
+struct task_struct {
+	struct thread_info thread_info;
+	unsigned int flags;
+	int exit_code;
+	int pid;
+	int tgid;
+	struct pid *thread_pid;
+	const struct cred *cred;
+	char comm[16];
+	struct signal_struct *signal;
+	struct css_set *cgroups;
+} CO_RE;
+
+struct kernel_siginfo {
+	int si_signo;
+	int si_errno;
+	int si_code;
+} CO_RE;
+
+struct sigaction {
+	void *sa_handler;
+} CO_RE;
+
+struct k_sigaction {
+	struct sigaction sa;
+} CO_RE;
+
+struct linux_binprm {
+	const char *filename;
+} CO_RE;
+
+struct seq_file;
+struct bpf_iter_meta {
+	struct seq_file *seq;
+} CO_RE;
+struct bpf_iter__task {
+	struct bpf_iter_meta *meta;
+	struct task_struct *task;
+} CO_RE;
+
+#if defined(__TARGET_ARCH_x86)
+struct pt_regs {
+	unsigned long bp, bx, r10, r9, r8, ax, cx, dx, si, di, orig_ax;
+} CO_RE;
+#define TS_COMPAT 2
+#elif defined(__TARGET_ARCH_arm64)
+struct pt_regs {
+	u64 regs[31];
+	u64 orig_x0;
+	s32 syscallno;
+} CO_RE;
+#define TIF_32BIT 22
+#else
+#error "no register layout for this architecture"
+#endif
+
+/* include/linux/sched/signal.h */
+#define SIGNAL_GROUP_EXIT 0x4
+#define SIGNAL_UNKILLABLE 0x40
+
+#endif

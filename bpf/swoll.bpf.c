@@ -1,0 +1,1607 @@
+//go:build ignore
+
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * The recorder's kernel side. It turns every system call of a recorded cgroup
+ * into one record in that cgroup's ring, and arms, freezes and retires rings.
+ *
+ * Rules:
+ *  - nothing here waits, and nothing allocates but task storage;
+ *  - every program that writes records runs in task context with preemption
+ *    off, so a CPU's cursor is never entered twice; `busy` proves it;
+ *  - it knows cgroup ids and ring numbers, nothing of pods.
+ */
+#include "kernel.h"
+#include "swoll.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+#include <bpf/bpf_core_read.h>
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+#define likely(x) __builtin_expect(!!(x), 1)
+#define unlikely(x) __builtin_expect(!!(x), 0)
+#define barrier() asm volatile("" ::: "memory")
+
+/* A page that was taken longer ago than this may lag behind its lane. A busy
+ * CPU fills a page much faster and never looks at the shared counter. */
+#define PAGE_AGE_NS 100000
+/* How often a writer looks for a page that nobody has open. */
+#define TAKE_TRIES 64
+/* Cursors that a writer tries where CPUs share them. */
+#define CURSOR_TRIES 4
+
+/* At most `max`, in the one form that the verifier follows whatever the compiler
+ * makes of the code around it. */
+#define at_most(value, max)                                          \
+	({                                                           \
+		u64 v_ = (value);                                    \
+		asm volatile("if %[v] <= %[m] goto +1; %[v] = %[m];" \
+			     : [v] "+r"(v_)                          \
+			     : [m] "i"(max));                        \
+		v_;                                                  \
+	})
+
+/* The value if it is below the limit, else 0; see at_most(). */
+#define below(value, limit)                                         \
+	({                                                          \
+		u64 v_ = (value), l_ = (limit);                     \
+		asm volatile("if %[v] < %[l] goto +1; %[v] = 0;"    \
+			     : [v] "+r"(v_)                         \
+			     : [l] "r"(l_));                        \
+		v_;                                                 \
+	})
+
+/* Set by the service before loading; the verifier takes them as constants. */
+const volatile struct swoll_shape shape = {};
+const volatile u32 limit_data = 64;
+const volatile u32 limit_string = 256;
+const volatile struct swoll_call calls[2 * SWOLL_CALLS] = {};
+const volatile u8 routine[SWOLL_ERRNOS] = {};
+
+struct swoll_node node = {};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);		/* set by the service */
+	__type(key, u32);
+	__uint(value_size, 1 << 20);	/* set by the service */
+} rings SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct swoll_task);
+} tasks SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16384);
+	__type(key, u64);
+	__type(value, struct swoll_arm);
+} cgroups SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__type(key, u64);
+	__type(value, struct swoll_watch);
+} watches SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_QUEUE);
+	__uint(max_entries, 1);		/* set by the service */
+	__type(value, u32);
+} pool SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 256 * 1024);
+} alerts SEC(".maps");
+
+/* Room to build what is too large for the stack. */
+struct scratch {
+	union {
+		u8 bytes[1024];
+		struct swoll_fork fork;
+		struct swoll_exec exec;
+		struct swoll_exit exit;
+		struct swoll_signal signal;
+		struct swoll_event event;
+		struct {
+			struct swoll_running running;
+			u8 capture[SWOLL_CAPTURE];
+		};
+	};
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct scratch);
+} scratches SEC(".maps");
+
+static __always_inline u64 cgroup_of(struct task_struct *task)
+{
+	if (shape.hierarchy)
+		return task->cgroups->subsys[shape.subsystem & 15]->cgroup->kn->id;
+	return task->cgroups->dfl_cgrp->kn->id;
+}
+
+static __always_inline bool maybe_recorded(u64 cgroup)
+{
+	return node.filter[cgroup & (SWOLL_FILTER - 1)];
+}
+
+static __always_inline void *ring_at(u32 index)
+{
+	return bpf_map_lookup_elem(&rings, &index);
+}
+
+static __always_inline struct swoll_ring *control_of(void *ring)
+{
+	return ring + (u64)shape.pages * SWOLL_PAGE;
+}
+
+/* The slot of a CPU, for its losses. */
+static __always_inline struct swoll_slot *slot_of(void *ring, u64 cpu)
+{
+	return (void *)control_of(ring) + SWOLL_SLOTS_AT + below(cpu, shape.slots) * SWOLL_SLOT;
+}
+
+static __always_inline void lose(void *ring, u32 cause)
+{
+	struct swoll_slot *slot = slot_of(ring, bpf_get_smp_processor_id());
+
+	__sync_fetch_and_add(&slot->lost[cause & (SWOLL_LOST_CAUSES - 1)], 1);
+}
+
+static __always_inline void failed(u32 place)
+{
+	__sync_fetch_and_add(&node.failed[place & 7], 1);
+}
+
+static __always_inline void alert(u32 kind, u32 ring, u64 life, u64 cgroup, u64 time)
+{
+	struct swoll_alert a = {
+		.kind = kind, .ring = ring, .life = life, .cgroup = cgroup, .time = time,
+	};
+
+	if (bpf_ringbuf_output(&alerts, &a, sizeof(a), 0))
+		__sync_fetch_and_add(&node.alerts_lost, 1);
+}
+
+/*
+ * Publishes a page's new state: all stores before it are seen before it. Plain
+ * stores keep their order on x86; elsewhere an exchange is a full barrier.
+ */
+static __always_inline void publish(struct swoll_page *page, u64 state)
+{
+#if defined(__TARGET_ARCH_x86)
+	barrier();
+	*(volatile u64 *)&page->state = state;
+	barrier();
+#else
+	__sync_lock_test_and_set(&page->state, state);
+#endif
+}
+
+/*
+ * Hands the cursor a new page, and gives up the one it had. Returns the new
+ * page, counted from 1, or 0: the lane has none (the boot lane is full, or all
+ * its pages are open); the cursor keeps its old page then.
+ *
+ * The old page is given up last: so each cursor always has its newest page, and
+ * the number of records ever written can be told from pages alone.
+ *
+ * Like all functions here that are not static, it is verified by itself, once,
+ * and not again at every place that calls it.
+ */
+__noinline u32 take_page(u32 ring_index, u32 lane, u32 number, u64 now)
+{
+	struct swoll_cursor *cursor;
+	struct swoll_ring *control;
+	u32 pages, old_page;
+	void *ring = ring_at(ring_index);
+
+	lane &= SWOLL_LANES - 1;
+	pages = shape.lane[lane].pages;
+	if (!ring || !pages || number >= shape.slots)
+		return 0;
+	control = control_of(ring);
+	cursor = &slot_of(ring, number)->lane[lane];
+	old_page = cursor->page;
+	for (int i = 0; i < TAKE_TRIES; i++) {
+		struct swoll_page *page;
+		u64 n, state, last;
+		u32 index;
+
+		n = __sync_fetch_and_add(&control->lane[lane].next, 1) + 1;
+		if (lane == SWOLL_LANE_BOOT && n > pages) {
+			if (!control->boot_done)
+				control->boot_done = now;
+			__sync_fetch_and_or(&control->flags, SWOLL_BOOT_DONE);
+			return 0;
+		}
+		index = shape.lane[lane].first + (u32)(n % pages);
+		if (index >= shape.pages)
+			return 0;
+		page = ring + (u64)index * SWOLL_PAGE;
+		state = page->state;
+		if (state & SWOLL_OPEN || state >> SWOLL_SEQ_SHIFT >= n)
+			continue;
+		/* Without bytes used the head is not valid yet. */
+		if (__sync_val_compare_and_swap(&page->state, state, n << SWOLL_SEQ_SHIFT | SWOLL_OPEN) != state)
+			continue;
+		last = page->last;
+		page->destroyed = last;
+		page->first = cursor->records;
+		page->taken = now;
+		page->slot = number;
+		page->lane = lane;
+		page->life = control->life;
+		publish(page, n << SWOLL_SEQ_SHIFT | SWOLL_OPEN | SWOLL_PAGE_HEAD);
+		cursor->page = index + 1;
+		if (old_page && old_page <= shape.pages) {
+			page = ring + (u64)(old_page - 1) * SWOLL_PAGE;
+			publish(page, page->state & ~(u64)SWOLL_OPEN);
+		}
+		return index + 1;
+	}
+	return 0;
+}
+
+/*
+ * Where a record goes: `at` bytes into the ring, through `cursor`, which is
+ * held until done() or abandon().
+ */
+struct place {
+	struct swoll_cursor *cursor;
+	u32 lane;
+	u32 page; /* from 0 */
+	u32 at;
+};
+
+static __always_inline bool hold(struct swoll_cursor *cursor, u32 lane)
+{
+	if (shape.lane[lane].shared)
+		return __sync_lock_test_and_set(&cursor->busy, 1) == 0;
+	if (unlikely(cursor->busy))
+		return false;
+	*(volatile u32 *)&cursor->busy = 1;
+	barrier();
+	return true;
+}
+
+static __always_inline void release(struct swoll_cursor *cursor, u32 lane)
+{
+	barrier();
+#if !defined(__TARGET_ARCH_x86)
+	if (shape.lane[lane].shared) {
+		__sync_lock_test_and_set(&cursor->busy, 0);
+		return;
+	}
+#endif
+	*(volatile u32 *)&cursor->busy = 0;
+	barrier();
+}
+
+/* Finds room for `need` bytes in a lane; 0 if there is, else the cause of loss + 1. */
+static __always_inline int find_in_lane(void *ring, u32 lane, u32 need, u64 now, struct place *place)
+{
+	struct swoll_ring *control = control_of(ring);
+	u32 number = bpf_get_smp_processor_id() & shape.lane[lane].mask;
+	struct swoll_cursor *cursor;
+	struct swoll_page *page;
+	u32 index, used;
+	u64 state;
+
+	if (number >= shape.slots)
+		return SWOLL_LOST_BUSY + 1;
+	cursor = &slot_of(ring, number)->lane[lane];
+	if (!hold(cursor, lane)) {
+		if (!shape.lane[lane].shared)
+			return SWOLL_LOST_BUSY + 1;
+		/* Another CPU is at it: any cursor of the lane will do. */
+		for (int i = 0; i < CURSOR_TRIES; i++) {
+			number = (number + 1) & shape.lane[lane].mask;
+			if (number >= shape.slots)
+				return SWOLL_LOST_BUSY + 1;
+			cursor = &slot_of(ring, number)->lane[lane];
+			if (hold(cursor, lane))
+				goto held;
+		}
+		return SWOLL_LOST_BUSY + 1;
+	}
+held:
+	index = cursor->page;
+	if (likely(index && index <= shape.pages)) {
+		page = ring + (u64)(index - 1) * SWOLL_PAGE;
+		state = page->state;
+		used = state & SWOLL_USED;
+		if (unlikely(now - page->taken > PAGE_AGE_NS) && lane != SWOLL_LANE_BOOT &&
+		    control->lane[lane].next - (state >> SWOLL_SEQ_SHIFT) > shape.lane[lane].pages / 2)
+			used = SWOLL_PAGE;
+		if (likely(used + need <= SWOLL_PAGE))
+			goto found;
+	}
+	index = take_page(control->index, lane, number, now);
+	if (!index || index > shape.pages) {
+		release(cursor, lane);
+		return SWOLL_LOST_NO_PAGE + 1;
+	}
+	used = SWOLL_PAGE_HEAD;
+	if (used + need > SWOLL_PAGE) {
+		release(cursor, lane);
+		return SWOLL_LOST_TOO_LONG + 1;
+	}
+found:
+	place->cursor = cursor;
+	place->lane = lane;
+	place->page = index - 1;
+	place->at = (index - 1) * SWOLL_PAGE + (used & (SWOLL_PAGE - 1));
+	return 0;
+}
+
+/* The same in the boot lane, as long as that has room; else in the wanted one. */
+static __always_inline int find_place(void *ring, u32 lane, u32 need, u64 now, struct place *place)
+{
+	struct swoll_ring *control = control_of(ring);
+	u32 wanted = lane;
+	int cause;
+
+	if (unlikely(!(control->flags & SWOLL_BOOT_DONE)))
+		lane = SWOLL_LANE_BOOT;
+#pragma clang loop unroll(disable)
+	for (int i = 0; i < 2; i++) {
+		cause = find_in_lane(ring, lane & (SWOLL_LANES - 1), need, now, place);
+		if (likely(!cause) || lane == wanted)
+			break;
+		lane = wanted;
+	}
+	return cause;
+}
+
+/* Commits `len` bytes that were written at the place. */
+static __always_inline void done(void *ring, struct place *place, u32 len, u64 now)
+{
+	struct swoll_page *page;
+	u32 index = place->page;
+
+	if (index < shape.pages) {
+		page = ring + (u64)index * SWOLL_PAGE;
+		page->last = now;
+		place->cursor->records++;
+		publish(page, page->state + len);
+	}
+	release(place->cursor, place->lane);
+}
+
+
+/* Writes the record that was built in this CPU's scratch. */
+__noinline int emit(u32 ring_index, u32 lane, u64 now, u32 len)
+{
+	struct place place = {};
+	struct scratch *scratch;
+	void *ring = ring_at(ring_index);
+	u32 zero = 0;
+	int cause;
+
+	scratch = bpf_map_lookup_elem(&scratches, &zero);
+	if (!ring || !scratch)
+		return 0;
+
+	len = (len + 7) & ~7u;
+	if (len > sizeof(struct scratch))
+		return 0;
+	cause = find_place(ring, lane, len, now, &place);
+	if (cause) {
+		lose(ring, cause - 1);
+		return 0;
+	}
+	if (place.at > shape.bytes - SWOLL_PAGE ||
+	    bpf_probe_read_kernel(ring + place.at, len, scratch)) {
+		release(place.cursor, place.lane);
+		lose(ring, SWOLL_LOST_COPY);
+		return 0;
+	}
+	done(ring, &place, len, now);
+	return 0;
+}
+
+/*
+ * Writes an event that is no call. It is in this CPU's scratch, and the caller
+ * has filled in what follows the head.
+ */
+static __always_inline int write_event(u32 ring_index, struct task_struct *task, struct swoll_event *event,
+				       u32 kind, u32 len, u32 lane, u64 now)
+{
+	event->head = (struct swoll_record){
+		.len = (len + 7) & ~7u, .kind = kind, .start = now,
+		.tid = task->pid, .tgid = task->tgid,
+	};
+	event->uid = task->cred->uid.val;
+	event->gid = task->cred->gid.val;
+	bpf_probe_read_kernel_str(event->comm, sizeof(event->comm), task->comm);
+	return emit(ring_index, lane, now, len);
+}
+
+/* Whether the first process of a ring is this one; remembers better candidates. */
+static __always_inline void see_first(struct swoll_ring *control, u32 tgid, u32 by)
+{
+	if (control->first_by < by) {
+		control->first = tgid;
+		control->first_by = by;
+	}
+}
+
+/*
+ * The storage of a task, made or brought up to date: the slow path of every
+ * program. NULL if the task is not recorded.
+ */
+static __noinline struct swoll_task *find_task(struct task_struct *task, u64 cgroup)
+{
+	struct swoll_task *st;
+	struct swoll_ring *control;
+	struct swoll_arm *arm;
+	void *ring;
+	u64 generation = node.generation;
+
+	barrier();
+	arm = bpf_map_lookup_elem(&cgroups, &cgroup);
+	if (!arm) {
+		st = bpf_task_storage_get(&tasks, task, 0, 0);
+		if (st) {
+			st->ring = SWOLL_NO_RING;
+			st->cgroup = cgroup;
+			st->generation = generation;
+			st->flags = 0;
+		}
+		return 0;
+	}
+	ring = ring_at(arm->ring);
+	if (!ring)
+		return 0;
+	st = bpf_task_storage_get(&tasks, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (!st) {
+		lose(ring, SWOLL_LOST_STORAGE);
+		failed(SWOLL_FAIL_STORAGE);
+		return 0;
+	}
+	/* A call that began elsewhere is not this ring's. */
+	if (st->cgroup && st->ring != arm->ring)
+		st->flags = 0;
+	st->ring = arm->ring;
+	st->cgroup = cgroup;
+	st->generation = generation;
+	control = control_of(ring);
+	see_first(control, task->tgid, SWOLL_FIRST_SEEN);
+	return st;
+}
+
+static __always_inline struct swoll_task *task_of(struct task_struct *task)
+{
+	u64 cgroup = cgroup_of(task);
+	struct swoll_task *st;
+
+	if (likely(!maybe_recorded(cgroup)))
+		return 0;
+	st = bpf_task_storage_get(&tasks, task, 0, 0);
+	if (unlikely(!st || st->cgroup != cgroup || st->generation != node.generation)) {
+		st = find_task(task, cgroup);
+		if (!st)
+			return 0;
+	}
+	if (st->ring == SWOLL_NO_RING)
+		return 0;
+	return st;
+}
+
+static __always_inline u8 abi_of(struct task_struct *task, u64 nr)
+{
+#if defined(__TARGET_ARCH_x86)
+	if (unlikely(task->thread_info.status & TS_COMPAT))
+		return 1;
+	if (unlikely(nr & 0x40000000))
+		return 2;
+#else
+	if (unlikely(task->thread_info.flags & (1ul << TIF_32BIT)))
+		return 1;
+#endif
+	return 0;
+}
+
+static __always_inline void read_args(u64 *args, struct pt_regs *regs, u8 abi)
+{
+#if defined(__TARGET_ARCH_x86)
+	if (unlikely(abi == 1)) {
+		args[0] = (u32)regs->bx;
+		args[1] = (u32)regs->cx;
+		args[2] = (u32)regs->dx;
+		args[3] = (u32)regs->si;
+		args[4] = (u32)regs->di;
+		args[5] = (u32)regs->bp;
+		return;
+	}
+	args[0] = regs->di;
+	args[1] = regs->si;
+	args[2] = regs->dx;
+	args[3] = regs->r10;
+	args[4] = regs->r8;
+	args[5] = regs->r9;
+#else
+	args[0] = regs->orig_x0;
+	args[1] = regs->regs[1];
+	args[2] = regs->regs[2];
+	args[3] = regs->regs[3];
+	args[4] = regs->regs[4];
+	args[5] = regs->regs[5];
+#endif
+}
+
+/* The row of a call; a number beyond the table has the last one, which is empty. */
+static __always_inline const volatile struct swoll_call *call_of(u32 nr, u8 abi)
+{
+	if (nr >= SWOLL_CALLS)
+		nr = SWOLL_CALLS - 1;
+	if (abi == 1)
+		nr += SWOLL_CALLS;
+	return &calls[nr];
+}
+
+/* Room for one capture, whatever its rule. */
+struct capture_room {
+	u8 bytes[SWOLL_CAPTURE_HEAD + SWOLL_MAX_LIMIT];
+};
+
+/* What capture() needs besides a rule, in the rule's padding. */
+enum capture_mode {
+	MODE_COMPAT = 1,     /* pointers and sizes are 4 bytes */
+	MODE_NO_PAYLOAD = 2, /* data buffers stay out */
+	MODE_LATE = 4,
+};
+
+/*
+ * Reads what one rule says: `from` is the pointer, `count` what the rule counts
+ * by, `rule` the bytes of the swoll_capture_rule with the mode in its padding.
+ * Returns the bytes used, padded to 4. Global, so that the verifier looks at it
+ * once and not at every place that calls it.
+ */
+__noinline int capture(struct capture_room *to, u64 from, u64 count, u64 rule, s64 ret)
+{
+	u8 how = rule, arg = rule >> 8, flags = rule >> 24, mode = rule >> 48;
+	u32 size = rule >> 32 & 0xffff;
+	struct swoll_capture *head;
+	u8 *data;
+	u64 limit;
+	u32 len;
+	long n;
+
+	if (!to)
+		return 0;
+	head = (void *)to->bytes;
+	data = to->bytes + SWOLL_CAPTURE_HEAD;
+	limit = flags & (SWOLL_RULE_DATA | SWOLL_RULE_ENVIRON) || how == SWOLL_HOW_IOVEC ||
+			how == SWOLL_HOW_MSGHDR ? limit_data : limit_string;
+	/* What loops add up lives in memory, of which the verifier knows nothing:
+	 * then all rounds look alike to it. */
+	head->len = 0;
+	head->arg = arg;
+	head->status = (flags & SWOLL_RULE_EXIT ? SWOLL_CAPTURE_EXIT : 0) |
+		       (mode & MODE_LATE ? SWOLL_CAPTURE_LATE : 0);
+	if (mode & MODE_NO_PAYLOAD && flags & (SWOLL_RULE_DATA | SWOLL_RULE_ENVIRON)) {
+		head->status |= SWOLL_CAPTURE_NONE;
+		goto out;
+	}
+	if (!from)
+		goto out;
+
+	if (how == SWOLL_HOW_STRING) {
+		u32 max = at_most(limit, SWOLL_MAX_LIMIT);
+
+		n = bpf_probe_read_user_str(data, max, (void *)from);
+		if (n < 0) {
+			head->status |= SWOLL_CAPTURE_FAULT;
+		} else if (n > 0) {
+			len = n - 1;
+			head->len = len;
+			if (len + 1 >= max) {
+				/* Full: only the byte behind tells whether that was all. */
+				u8 next = 1;
+
+				if (bpf_probe_read_user(&next, 1, (void *)from + len) || next)
+					head->status |= SWOLL_CAPTURE_CUT;
+			}
+		}
+	} else if (how == SWOLL_HOW_BYTES || how == SWOLL_HOW_SOCKADDR) {
+		u64 bytes;
+		u32 max;
+
+		if (how == SWOLL_HOW_SOCKADDR) {
+			limit = 128; /* sizeof(struct sockaddr_storage) */
+			if (flags & SWOLL_RULE_EXIT) {
+				u32 got = 0;
+
+				/* The kernel says how much there was, not what fitted. */
+				if (!count || bpf_probe_read_user(&got, 4, (void *)count))
+					head->status |= SWOLL_CAPTURE_FAULT;
+				bytes = got;
+			} else {
+				bytes = (u32)count;
+			}
+		} else {
+			bytes = count * size;
+			/* Structures are whole or not at all. */
+			if (!(flags & SWOLL_RULE_DATA))
+				limit = SWOLL_MAX_LIMIT;
+		}
+		max = limit < SWOLL_MAX_LIMIT ? limit : SWOLL_MAX_LIMIT;
+		if (bytes > max) {
+			head->status |= SWOLL_CAPTURE_CUT;
+			bytes = max;
+			if (!(flags & SWOLL_RULE_DATA) && size > 1)
+				bytes -= bytes % size;
+		}
+		bytes = at_most(bytes, SWOLL_MAX_LIMIT);
+		if (bytes) {
+			if (bpf_probe_read_user(data, bytes, (void *)from))
+				head->status |= SWOLL_CAPTURE_FAULT;
+			else
+				head->len = bytes;
+		}
+	} else if (how == SWOLL_HOW_STRINGS) {
+		u32 word = mode & MODE_COMPAT ? 4 : 8;
+
+#pragma clang loop unroll(disable)
+		for (int i = 0; i < 24; i++) {
+			u64 string = 0;
+
+			if (bpf_probe_read_user(&string, word, (void *)from + i * word)) {
+				head->status |= SWOLL_CAPTURE_FAULT;
+				break;
+			}
+			if (!string)
+				goto out;
+			len = head->len;
+			if (len >= limit || len > SWOLL_MAX_LIMIT - SWOLL_PIECE) {
+				head->status |= SWOLL_CAPTURE_CUT;
+				goto out;
+			}
+			n = bpf_probe_read_user_str(data + len, SWOLL_PIECE, (void *)string);
+			if (n < 0) {
+				head->status |= SWOLL_CAPTURE_FAULT;
+				break;
+			}
+			if (n >= SWOLL_PIECE)
+				head->status |= SWOLL_CAPTURE_CUT;
+			head->len = len + n;
+		}
+		if (!(head->status & SWOLL_CAPTURE_FAULT))
+			head->status |= SWOLL_CAPTURE_CUT;
+	} else if (how == SWOLL_HOW_IOVEC || how == SWOLL_HOW_MSGHDR) {
+		u64 left = ret >= 0 && flags & SWOLL_RULE_EXIT ? ret : ~0ull;
+		u64 vector[2];
+
+		if (how == SWOLL_HOW_MSGHDR) {
+			/* struct user_msghdr: msg_iov at 16, msg_iovlen at 24 */
+			if (mode & MODE_COMPAT ||
+			    bpf_probe_read_user(vector, sizeof(vector), (void *)from + 16)) {
+				head->status |= SWOLL_CAPTURE_FAULT;
+				goto out;
+			}
+			from = vector[0];
+			count = vector[1];
+		} else if (mode & MODE_COMPAT) {
+			head->status |= SWOLL_CAPTURE_FAULT;
+			goto out;
+		}
+		if (limit > SWOLL_MAX_LIMIT - SWOLL_PIECE)
+			limit = SWOLL_MAX_LIMIT - SWOLL_PIECE;
+#pragma clang loop unroll(disable)
+		for (int i = 0; i < 16; i++) {
+			u64 piece;
+
+			if (i >= count || !left)
+				goto out;
+			len = head->len;
+			if (len >= limit || len > SWOLL_MAX_LIMIT - SWOLL_PIECE) {
+				head->status |= SWOLL_CAPTURE_CUT;
+				goto out;
+			}
+			if (bpf_probe_read_user(vector, sizeof(vector), (void *)from + i * 16)) {
+				head->status |= SWOLL_CAPTURE_FAULT;
+				goto out;
+			}
+			piece = vector[1] < left ? vector[1] : left;
+			left -= piece;
+			if (piece > limit - len) {
+				piece = limit - len;
+				head->status |= SWOLL_CAPTURE_CUT;
+			}
+			if (piece > SWOLL_PIECE) {
+				piece = SWOLL_PIECE;
+				head->status |= SWOLL_CAPTURE_CUT;
+			}
+			piece = at_most(piece, SWOLL_PIECE);
+			if (piece && bpf_probe_read_user(data + len, piece, (void *)vector[0])) {
+				head->status |= SWOLL_CAPTURE_FAULT;
+				goto out;
+			}
+			head->len = len + piece;
+			if (head->status & SWOLL_CAPTURE_CUT)
+				goto out;
+		}
+		if (count > 16)
+			head->status |= SWOLL_CAPTURE_CUT;
+	}
+out:
+	len = at_most(head->len, SWOLL_MAX_LIMIT);
+	return (SWOLL_CAPTURE_HEAD + len + 3) & ~3u;
+}
+
+/* One rule of a call, to where capture_room bytes may be written. */
+static __always_inline u32 apply(void *to, const volatile struct swoll_capture_rule *rule,
+				 const u64 *args, s64 ret, u32 mode)
+{
+	u64 bits = *(const volatile u64 *)rule;
+	u8 arg = bits >> 8, by = bits >> 16;
+	u64 count = 1;
+	int used;
+
+	if (arg > 5)
+		arg = 0;
+	if (by == SWOLL_COUNT_RETURN)
+		count = ret > 0 ? ret : 0;
+	else if (by < 6)
+		count = *(const u64 *)((const void *)args + (by & 7) * 8);
+	used = capture(to, *(const u64 *)((const void *)args + (arg & 7) * 8), count, bits | (u64)mode << 48, ret);
+	if (used < 0 || used > sizeof(struct capture_room))
+		return 0;
+	return used;
+}
+
+static __always_inline u32 mode_of(struct swoll_ring *control, u8 abi)
+{
+	return (abi ? MODE_COMPAT : 0) | (control->flags & SWOLL_NO_PAYLOAD ? MODE_NO_PAYLOAD : 0);
+}
+
+/* Reads what belongs to a call's entry into its task storage. */
+__noinline int capture_entry(struct swoll_task *st, u32 nr, u32 late)
+{
+	const volatile struct swoll_call *call;
+	struct swoll_ring *control;
+	u32 len = 0, captures = 0, flags;
+	void *ring;
+
+	if (!st)
+		return 0;
+	call = call_of(nr, st->abi);
+	ring = ring_at(st->ring);
+	if (!ring)
+		return 0;
+	control = control_of(ring);
+	flags = st->flags & ~(SWOLL_TASK_FAULT | SWOLL_TASK_CUT);
+#pragma clang loop unroll(disable)
+	for (int i = 0; i < SWOLL_CALL_CAPTURES; i++) {
+		struct swoll_capture *head;
+
+		if (i >= call->enters || len > SWOLL_CAPTURE_START)
+			break;
+		head = (void *)st->capture + len;
+		len += apply(head, &call->rule[i], st->args, 0,
+			     mode_of(control, st->abi) | (late ? MODE_LATE : 0));
+		if (head->status & SWOLL_CAPTURE_FAULT)
+			flags |= SWOLL_TASK_FAULT;
+		if (head->status & SWOLL_CAPTURE_CUT)
+			flags |= SWOLL_TASK_CUT;
+		captures++;
+	}
+	st->flags = flags;
+	st->captures = captures;
+	st->capture_len = len;
+	return 0;
+}
+
+/* What capture_exit() returns. */
+enum exit_result {
+	EXIT_BYTES = 0x7ff,
+	EXIT_CUT = 0x800,
+	EXIT_COUNT_SHIFT = 12,
+};
+
+/* Reads what the kernel filled in, to `at` bytes into the task's ring. */
+__noinline int capture_exit(struct swoll_task *st, u32 at, s64 ret)
+{
+	const volatile struct swoll_call *call;
+	u32 from = at, count = 0, cut = 0, mode;
+	void *ring;
+
+	if (!st)
+		return 0;
+	call = call_of(st->nr, st->abi);
+	ring = ring_at(st->ring);
+	if (!ring)
+		return 0;
+	mode = mode_of(control_of(ring), st->abi);
+#pragma clang loop unroll(disable)
+	for (int i = 0; i < SWOLL_CALL_CAPTURES; i++) {
+		struct swoll_capture *head;
+
+		if (i < call->enters)
+			continue;
+		if (i >= call->rules || at > shape.bytes - sizeof(struct capture_room))
+			break;
+		head = ring + at;
+		at += apply(head, &call->rule[i], st->args, ret, mode);
+		if (head->status & SWOLL_CAPTURE_CUT)
+			cut = EXIT_CUT;
+		count++;
+	}
+	return ((at - from) & EXIT_BYTES) | cut | count << EXIT_COUNT_SHIFT;
+}
+
+SEC("tp_btf/sys_enter")
+int BPF_PROG(sys_enter, struct pt_regs *regs, long id)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct swoll_task *st = task_of(task);
+	u32 nr;
+	u8 abi;
+
+	if (likely(!st))
+		return 0;
+	/* Nobody may take a half-written call for a whole one: the iterator
+	 * believes only what is marked running, and looks twice at start. */
+	st->flags = 0;
+	barrier();
+	abi = abi_of(task, id);
+	nr = (u32)id & ~0x40000000u;
+	read_args(st->args, regs, abi);
+	st->nr = nr;
+	st->abi = abi;
+	if (call_of(nr, abi)->enters) {
+		capture_entry(st, nr, 0);
+	} else {
+		st->captures = 0;
+		st->capture_len = 0;
+	}
+	st->start = bpf_ktime_get_ns();
+	barrier();
+	st->flags |= SWOLL_TASK_RUNNING;
+	return 0;
+}
+
+/*
+ * Writes the record of a call. `finished`: it returned `ret`; else it is
+ * recorded as having not.
+ */
+static __always_inline int write_call(void *ring, struct swoll_task *st, u32 tid, u32 tgid,
+				      s64 ret, bool finished, bool entered)
+{
+	const volatile struct swoll_call *call;
+	struct swoll_record *record;
+	struct place place;
+	u32 lane = SWOLL_LANE_RECENT, need, at, head, captures = 0, len, nargs;
+	u32 bytes = shape.bytes;
+	u64 now, start, duration;
+	u8 flags, wide = 0, rules, enters;
+	int cause;
+
+	call = call_of(st->nr, st->abi);
+	nargs = call->args;
+	rules = call->rules;
+	enters = call->enters;
+	if (nargs > 6)
+		nargs = 6;
+	if (unlikely(ret < 0 && ret >= -4095)) {
+		/* What failed has filled nothing in. */
+		rules = enters;
+		if (!routine[-ret & (SWOLL_ERRNOS - 1)] && finished)
+			lane = SWOLL_LANE_ERROR;
+		else if (call->flags & SWOLL_CALL_LIFE)
+			lane = SWOLL_LANE_LIFE;
+	} else if (call->flags & SWOLL_CALL_LIFE) {
+		lane = SWOLL_LANE_LIFE;
+	}
+	flags = st->abi & SWOLL_ABI;
+	if (unlikely(!finished)) {
+		flags |= SWOLL_UNFINISHED;
+		rules = enters;
+		ret = 0;
+	}
+	now = bpf_ktime_get_ns();
+	start = st->start;
+	duration = 0;
+	if (unlikely(!entered)) {
+		flags |= SWOLL_NO_ENTER;
+		start = now;
+	} else if (likely(finished)) {
+		duration = now - start;
+	}
+	head = SWOLL_RECORD_HEAD;
+	if (unlikely(duration >> 32)) {
+		flags |= SWOLL_LONG_DURATION;
+		head += 8;
+	}
+	if ((s32)ret != ret) {
+		flags |= SWOLL_LONG_RETURN;
+		head += 8;
+	}
+	len = st->capture_len;
+	if (len > SWOLL_CAPTURE)
+		len = SWOLL_CAPTURE;
+	need = head + nargs * 8 + len + 16;
+	if (rules > enters) {
+		u32 room = call->room;
+
+		/* The usual one rule that takes what the return value says. */
+		if (rules - enters == 1 && call->rule[enters & (SWOLL_CALL_CAPTURES - 1)].count == SWOLL_COUNT_RETURN) {
+			u64 most = ret * call->rule[enters & (SWOLL_CALL_CAPTURES - 1)].size + 2 * SWOLL_CAPTURE_HEAD;
+
+			if (most < room)
+				room = most;
+		}
+		need += room;
+	}
+
+	cause = find_place(ring, lane, need, now, &place);
+	if (unlikely(cause)) {
+		lose(ring, cause - 1);
+		return 0;
+	}
+	at = place.at;
+	if (at > bytes - SWOLL_PAGE)
+		goto drop;
+	record = ring + at;
+	at += head;
+
+	/* Eight bytes each time; the next one begins where this one's end. Without
+	 * branches: the verifier would follow each way of each argument. */
+#define ARG(i)                                                               \
+	if (nargs > i) {                                                     \
+		u64 value = st->args[i], high = value >> 32;                 \
+                                                                             \
+		if (at > bytes - SWOLL_PAGE + 128)                           \
+			goto drop;                                           \
+		*(u64 *)(ring + at) = value;                                 \
+		asm volatile("%[h] += %[m]; %[h] >>= 32;"                    \
+			     : [h] "+r"(high)                                \
+			     : [m] "r"(0xffffffffull)); /* 1, or 0 for 0 */  \
+		at += 4 + ((high & 1) << 2);                                 \
+		wide |= (high & 1) << i;                                     \
+	}
+	ARG(0) ARG(1) ARG(2) ARG(3) ARG(4) ARG(5)
+#undef ARG
+	if (len) {
+		if (at > bytes - SWOLL_PAGE + 256 ||
+		    bpf_probe_read_kernel(ring + at, len, st->capture))
+			goto drop;
+		at += len;
+		captures = st->captures;
+	}
+	if (rules > enters) {
+		u32 result = capture_exit(st, at, ret);
+
+		at += result & EXIT_BYTES;
+		captures += result >> EXIT_COUNT_SHIFT & (SWOLL_CALL_CAPTURES * 2 - 1);
+		if (result & EXIT_CUT)
+			flags |= SWOLL_CUT;
+	}
+	if (st->flags & SWOLL_TASK_CUT)
+		flags |= SWOLL_CUT;
+	len = (at - place.at + 7) & ~7u;
+	record->len = len;
+	record->kind = SWOLL_CALL;
+	record->flags = flags;
+	record->nr = st->nr;
+	record->wide = wide;
+	record->shape = nargs | captures << 4;
+	record->start = start;
+	record->tid = tid;
+	record->tgid = tgid;
+	record->duration = duration;
+	record->ret = ret;
+	if (unlikely(flags & SWOLL_LONG_DURATION)) {
+		*(u64 *)(record + 1) = duration;
+		if (flags & SWOLL_LONG_RETURN)
+			*((u64 *)(record + 1) + 1) = ret;
+	} else if (flags & SWOLL_LONG_RETURN) {
+		*(u64 *)(record + 1) = ret;
+	}
+	done(ring, &place, len, now);
+	return 0;
+drop:
+	release(place.cursor, place.lane);
+	lose(ring, SWOLL_LOST_TOO_LONG);
+	return 0;
+}
+
+__noinline int write_unfinished(struct swoll_task *st, u32 tid, u32 tgid)
+{
+	void *ring;
+
+	if (!st)
+		return 0;
+	ring = ring_at(st->ring);
+	if (!ring)
+		return 0;
+	return write_call(ring, st, tid, tgid, 0, false, true);
+}
+
+SEC("tp_btf/sys_exit")
+int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct swoll_task *st = task_of(task);
+	struct swoll_ring *control;
+	void *ring;
+	u32 flags, state;
+
+	if (likely(!st))
+		return 0;
+	ring = ring_at(st->ring);
+	if (!ring)
+		return 0;
+	control = control_of(ring);
+	flags = st->flags;
+	state = control->flags;
+	if (unlikely(state & (SWOLL_FROZEN | SWOLL_DYING))) {
+		/* A call that began before a death and outlived it was running then. */
+		if (!(state & SWOLL_FROZEN) && flags & SWOLL_TASK_RUNNING &&
+		    st->start < control->death.time)
+			write_unfinished(st, task->pid, task->tgid);
+		else
+			lose(ring, SWOLL_LOST_FROZEN);
+		goto out;
+	}
+	if (unlikely(!(flags & SWOLL_TASK_RUNNING))) {
+		/* The child's side of a fork is no call. Else nobody saw the entry:
+		 * a seccomp filter answered, or recording began inside the call. */
+		if (flags & SWOLL_TASK_FORKED)
+			goto out;
+		st->abi = 0;
+#if defined(__TARGET_ARCH_x86)
+		st->abi = abi_of(task, regs->orig_ax);
+		st->nr = (u32)regs->orig_ax & ~0x40000000u;
+		if ((s64)regs->orig_ax < 0)
+			goto out;
+#else
+		st->abi = abi_of(task, 0);
+		st->nr = regs->syscallno;
+		if (regs->syscallno < 0)
+			goto out;
+#endif
+		if (!ret && call_of(st->nr, st->abi)->flags & SWOLL_CALL_FORK)
+			goto out;
+		read_args(st->args, regs, st->abi);
+		st->captures = 0;
+		st->capture_len = 0;
+		if (call_of(st->nr, st->abi)->enters && !(call_of(st->nr, st->abi)->flags & SWOLL_CALL_EXEC))
+			capture_entry(st, st->nr, 1);
+		write_call(ring, st, task->pid, task->tgid, ret, true, false);
+		goto out;
+	}
+	if (unlikely(flags & SWOLL_TASK_FAULT) && !(call_of(st->nr, st->abi)->flags & SWOLL_CALL_EXEC))
+		capture_entry(st, st->nr, 1);
+	write_call(ring, st, task->pid, task->tgid, ret, true, true);
+	if (unlikely(call_of(st->nr, st->abi)->flags & SWOLL_CALL_CRED) && ret >= 0) {
+		u32 zero = 0;
+		struct scratch *scratch = bpf_map_lookup_elem(&scratches, &zero);
+
+		if (scratch)
+			write_event(st->ring, task, &scratch->event, SWOLL_CRED, sizeof(scratch->event),
+				    SWOLL_LANE_LIFE, bpf_ktime_get_ns());
+	}
+out:
+	/* Only now: until the record is committed the call counts as running. */
+	barrier();
+	st->flags = 0;
+	return 0;
+}
+
+SEC("tp_btf/sched_process_fork")
+int BPF_PROG(sched_process_fork, struct task_struct *parent, struct task_struct *child)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct swoll_task *st;
+	struct scratch *scratch;
+	struct swoll_ring *control;
+	u64 cgroup = cgroup_of(child);
+	void *ring;
+	u32 zero = 0;
+
+	if (maybe_recorded(cgroup)) {
+		st = find_task(child, cgroup);
+		if (st)
+			st->flags = SWOLL_TASK_FORKED;
+	}
+	st = task_of(task);
+	if (!st)
+		return 0;
+	ring = ring_at(st->ring);
+	scratch = bpf_map_lookup_elem(&scratches, &zero);
+	if (!ring || !scratch)
+		return 0;
+	control = control_of(ring);
+	if (control->flags & (SWOLL_FROZEN | SWOLL_DYING))
+		return 0;
+	scratch->fork.child_tid = child->pid;
+	scratch->fork.child_tgid = child->tgid;
+	write_event(st->ring, task, &scratch->event, SWOLL_FORK, sizeof(scratch->fork),
+		    SWOLL_LANE_LIFE, bpf_ktime_get_ns());
+	return 0;
+}
+
+/* Whether the task is the first of a pid namespace of its own. */
+static __always_inline bool is_init(struct task_struct *task)
+{
+	struct pid *pid = task->thread_pid;
+	u32 level = pid->level;
+	u32 nr = 0;
+
+	if (!level)
+		return false;
+	bpf_core_read(&nr, sizeof(nr), &pid->numbers[level].nr);
+	return nr == 1;
+}
+
+SEC("tp_btf/sched_process_exec")
+int BPF_PROG(sched_process_exec, struct task_struct *p, int old_pid, struct linux_binprm *bprm)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct swoll_task *st = task_of(task);
+	struct swoll_capture *head;
+	struct swoll_ring *control;
+	struct scratch *scratch;
+	void *ring;
+	u32 zero = 0, len = 0;
+	long n;
+
+	if (!st)
+		return 0;
+	ring = ring_at(st->ring);
+	scratch = bpf_map_lookup_elem(&scratches, &zero);
+	if (!ring || !scratch)
+		return 0;
+	control = control_of(ring);
+	see_first(control, task->tgid, is_init(task) ? SWOLL_FIRST_INIT : SWOLL_FIRST_EXEC);
+	if (control->flags & (SWOLL_FROZEN | SWOLL_DYING))
+		return 0;
+	scratch->exec.old_tid = old_pid;
+	scratch->exec.pad = 0;
+	head = (void *)(&scratch->exec + 1);
+	head->arg = 0;
+	head->status = 0;
+	n = bpf_probe_read_kernel_str(head + 1, 256, bprm->filename);
+	if (n > 0)
+		len = (n - 1) & 0xff;
+	if (n < 0)
+		head->status = SWOLL_CAPTURE_FAULT;
+	if (n >= 256)
+		head->status = SWOLL_CAPTURE_CUT;
+	head->len = len;
+	write_event(st->ring, task, &scratch->event, SWOLL_EXEC,
+		    sizeof(scratch->exec) + SWOLL_CAPTURE_HEAD + len, SWOLL_LANE_LIFE, bpf_ktime_get_ns());
+	return 0;
+}
+
+/* Bits of signals by number. */
+#define SIG(n) (1ull << (n))
+#define SIG_CORE (SIG(3) | SIG(4) | SIG(5) | SIG(6) | SIG(7) | SIG(8) | SIG(11) | SIG(24) | SIG(25) | SIG(31))
+/* Whose default is not to end the process: CHLD, CONT, STOP, TSTP, TTIN, TTOU, URG, WINCH. */
+#define SIG_HARMLESS (SIG(17) | SIG(18) | SIG(19) | SIG(20) | SIG(21) | SIG(22) | SIG(23) | SIG(28))
+/* Handled ones that come by the thousand: timers, and what runtimes preempt with. */
+#define SIG_ROUTINE (SIG(14) | SIG(23) | SIG(26) | SIG(27))
+
+static __always_inline bool in_set(u64 set, u32 signal)
+{
+	return signal < 64 && set >> signal & 1;
+}
+
+/* Fills in how the process dies; 0 if this ring holds another death already. */
+static __always_inline bool begin_death(void *ring, struct task_struct *task, u32 kind, u32 state, u64 now)
+{
+	struct swoll_ring *control = control_of(ring);
+	struct swoll_death *death = &control->death;
+	u32 old;
+
+	if (control->flags & (SWOLL_FROZEN | SWOLL_DYING) || death->ready) {
+		if (death->tgid != task->tgid)
+			lose(ring, SWOLL_LOST_DEATH);
+		return false;
+	}
+	/* Before the flag: who sees DYING compares with the time. */
+	if (__sync_val_compare_and_swap(&death->time, 0, now))
+		return false;
+	death->kind = kind;
+	death->tgid = task->tgid;
+	death->tid = task->pid;
+	death->flags = control->first == task->tgid ? SWOLL_DEATH_FIRST : 0;
+	bpf_probe_read_kernel_str(death->comm, sizeof(death->comm), task->comm);
+	control->frozen = now;
+	barrier();
+	old = __sync_fetch_and_or(&control->flags, state);
+	return !(old & (SWOLL_FROZEN | SWOLL_DYING));
+}
+
+SEC("tp_btf/signal_deliver")
+int BPF_PROG(signal_deliver, int sig, struct kernel_siginfo *info, struct k_sigaction *ka)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct swoll_task *st = task_of(task);
+	struct swoll_ring *control;
+	struct swoll_death *death;
+	struct scratch *scratch;
+	void *ring;
+	u64 now, fields = 0, handler;
+	u32 zero = 0, flags = 0, signal = sig;
+	bool first, oom;
+
+	if (!st)
+		return 0;
+	ring = ring_at(st->ring);
+	scratch = bpf_map_lookup_elem(&scratches, &zero);
+	if (!ring || !scratch)
+		return 0;
+	control = control_of(ring);
+	now = bpf_ktime_get_ns();
+	scratch->signal.code = 0;
+	scratch->signal.error = 0;
+	if (signal == 9) {
+		/* How a process ends whatever kills it; the cause stands in the exit code.
+		 * exit_group and execve end other threads in this way, too. */
+		if (!(task->signal->flags & SIGNAL_GROUP_EXIT))
+			return 0;
+		signal = task->signal->group_exit_code & 0x7f;
+		if (!signal)
+			return 0;
+		flags = SWOLL_SIGNAL_FATAL;
+	} else {
+		handler = (u64)ka->sa.sa_handler;
+		if (handler > 1)
+			flags = SWOLL_SIGNAL_HANDLED;
+		else if (handler == 1)
+			flags = SWOLL_SIGNAL_IGNORED;
+		else if (!in_set(SIG_HARMLESS, signal) && !(task->signal->flags & SIGNAL_UNKILLABLE))
+			flags = SWOLL_SIGNAL_FATAL;
+		scratch->signal.code = info->si_code;
+		scratch->signal.error = info->si_errno;
+		bpf_probe_read_kernel(&fields, sizeof(fields), (void *)info + 16);
+		if (!(control->flags & (SWOLL_FROZEN | SWOLL_DYING))) {
+			scratch->signal.signal = signal;
+			scratch->signal.pid = fields;
+			scratch->signal.uid = fields >> 32;
+			scratch->signal.addr = fields;
+			scratch->signal.flags = flags;
+			write_event(st->ring, task, &scratch->event, SWOLL_SIGNAL, sizeof(scratch->signal),
+				    flags & SWOLL_SIGNAL_HANDLED && in_set(SIG_ROUTINE, signal) ?
+					    SWOLL_LANE_RECENT : SWOLL_LANE_LIFE, now);
+		}
+	}
+	if (!(flags & SWOLL_SIGNAL_FATAL))
+		return 0;
+	first = control->first == task->tgid;
+	oom = task->signal->oom_mm != 0;
+	if (!first && !oom && !in_set(SIG_CORE, signal))
+		return 0;
+	if (!begin_death(ring, task, oom ? SWOLL_DEATH_OOM : SWOLL_DEATH_SIGNAL, SWOLL_DYING, now))
+		return 0;
+	death = &control->death;
+	death->status = signal;
+	death->signal = signal;
+	death->code = scratch->signal.code;
+	death->addr = fields;
+	death->pid = fields;
+	death->uid = fields >> 32;
+	barrier();
+	death->ready = 1;
+	alert(SWOLL_ALERT_DEATH, st->ring, control->life, control->cgroup, now);
+	return 0;
+}
+
+SEC("tp_btf/sched_process_exit")
+int BPF_PROG(sched_process_exit, struct task_struct *p)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct swoll_task *st = task_of(task);
+	struct swoll_ring *control;
+	struct swoll_death *death;
+	struct scratch *scratch;
+	void *ring;
+	u64 now;
+	u32 zero = 0, status, state, flags = 0;
+	bool first, oom;
+
+	if (!st)
+		return 0;
+	ring = ring_at(st->ring);
+	scratch = bpf_map_lookup_elem(&scratches, &zero);
+	if (!ring || !scratch)
+		return 0;
+	control = control_of(ring);
+	death = &control->death;
+	status = task->exit_code;
+	if (task->signal->flags & SIGNAL_GROUP_EXIT)
+		status = task->signal->group_exit_code;
+	first = control->first == task->tgid;
+	oom = task->signal->oom_mm != 0;
+	if (task->signal->live.counter == 0)
+		flags |= SWOLL_EXIT_GROUP;
+	if (first)
+		flags |= SWOLL_EXIT_FIRST;
+	if (oom)
+		flags |= SWOLL_EXIT_OOM;
+	state = control->flags;
+	if (state & SWOLL_FROZEN)
+		goto out;
+	if (st->flags & SWOLL_TASK_RUNNING && (!(state & SWOLL_DYING) || st->start < death->time))
+		write_unfinished(st, task->pid, task->tgid);
+	st->flags = 0;
+	now = bpf_ktime_get_ns();
+	if (!(state & SWOLL_DYING) || death->tgid == task->tgid) {
+		scratch->exit.status = status;
+		scratch->exit.flags = flags;
+		write_event(st->ring, task, &scratch->event, SWOLL_EXIT, sizeof(scratch->exit),
+			    SWOLL_LANE_LIFE, now);
+	}
+	if (!(flags & SWOLL_EXIT_GROUP))
+		goto out;
+	if (state & SWOLL_DYING) {
+		if (death->tgid == task->tgid) {
+			death->status = status;
+			death->flags |= SWOLL_DEATH_GROUP;
+			death->done = now;
+			control->frozen = now;
+			barrier();
+			__sync_fetch_and_or(&control->flags, SWOLL_FROZEN);
+			alert(SWOLL_ALERT_DEAD, st->ring, control->life, control->cgroup, now);
+		}
+		goto out;
+	}
+	if (first && !status) {
+		/* A clean end. Nothing to freeze for; the next one may come first. */
+		control->exited = now;
+		control->first = 0;
+		control->first_by = 0;
+		alert(SWOLL_ALERT_EXITED, st->ring, control->life, control->cgroup, now);
+		goto out;
+	}
+	if (!first && !oom)
+		goto out;
+	if (!begin_death(ring, task, oom ? SWOLL_DEATH_OOM :
+			 status & 0x7f ? SWOLL_DEATH_SIGNAL : SWOLL_DEATH_EXIT, SWOLL_FROZEN, now))
+		goto out;
+	death->status = status;
+	death->signal = status & 0x7f;
+	death->flags |= SWOLL_DEATH_GROUP;
+	death->done = now;
+	barrier();
+	death->ready = 1;
+	alert(SWOLL_ALERT_DEAD, st->ring, control->life, control->cgroup, now);
+out:
+	st->flags = 0;
+	return 0;
+}
+
+/* Enters a cgroup into the map and the filter. */
+static __always_inline bool enter_cgroup(u64 id, u32 ring, u32 own, u64 life)
+{
+	struct swoll_arm arm = { .ring = ring, .own = own, .life = life };
+
+	if (bpf_map_update_elem(&cgroups, &id, &arm, BPF_NOEXIST)) {
+		failed(SWOLL_FAIL_ARM);
+		return false;
+	}
+	__sync_fetch_and_add(&node.filter[id & (SWOLL_FILTER - 1)], 1);
+	return true;
+}
+
+static __always_inline void arm_ring(struct cgroup *cgrp, struct kernfs_node *parent, u64 id)
+{
+	struct swoll_ring *control;
+	u64 now = bpf_ktime_get_ns();
+	u32 index = 0;
+	void *ring;
+
+	if (bpf_map_pop_elem(&pool, &index)) {
+		__sync_fetch_and_add(&node.unarmed, 1);
+		alert(SWOLL_ALERT_UNARMED, SWOLL_NO_RING, 0, id, now);
+		return;
+	}
+	ring = ring_at(index);
+	if (!ring)
+		return;
+	/* The service gave it back zeroed. */
+	control = control_of(ring);
+	control->index = index;
+	control->cgroup = id;
+	control->armed = now;
+	control->limit_data = limit_data;
+	control->limit_string = limit_string;
+	bpf_probe_read_kernel_str(control->name, sizeof(control->name), cgrp->kn->name);
+	bpf_probe_read_kernel_str(control->parent, sizeof(control->parent),
+				  BPF_CORE_READ(parent, name));
+	control->life = __sync_fetch_and_add(&node.life, 1) + 1;
+	if (!enter_cgroup(id, index, 1, control->life)) {
+		control->life = 0;
+		bpf_map_push_elem(&pool, &index, 0);
+		return;
+	}
+	__sync_fetch_and_add(&node.armed, 1);
+	alert(SWOLL_ALERT_ARMED, index, control->life, id, now);
+}
+
+/* kubepods' QoS levels: burstable, besteffort; kubepods-burstable.slice, ... */
+static __always_inline bool is_qos(struct cgroup *cgrp)
+{
+	char name[16] = {};
+
+	bpf_probe_read_kernel_str(name, sizeof(name), cgrp->kn->name);
+	if (name[0] == 'k' && name[8] == '-') {
+		/* kubepods-pod<uid>.slice is a pod, kubepods-b... a QoS level */
+		return name[9] == 'b';
+	}
+	return name[0] == 'b' && name[1] && (name[1] == 'u' || name[1] == 'e');
+}
+
+SEC("tp_btf/cgroup_mkdir")
+int BPF_PROG(cgroup_mkdir, struct cgroup *cgrp, const char *path)
+{
+	struct kernfs_node *parent;
+	struct swoll_watch *watch;
+	struct swoll_arm *arm;
+	u64 id, parent_id = 0;
+
+	if ((u32)cgrp->root->hierarchy_id != shape.hierarchy)
+		return 0;
+	id = cgrp->kn->id;
+	/* self is the first member: a cgroup and its own css are at one address. */
+	parent = BPF_CORE_READ((struct cgroup *)cgrp->self.parent, kn);
+	if (!parent)
+		return 0;
+	parent_id = BPF_CORE_READ(parent, id);
+	arm = bpf_map_lookup_elem(&cgroups, &parent_id);
+	if (arm) {
+		enter_cgroup(id, arm->ring, 0, arm->life);
+		return 0;
+	}
+	watch = bpf_map_lookup_elem(&watches, &parent_id);
+	if (!watch)
+		return 0;
+	if (watch->depth <= 1) {
+		arm_ring(cgrp, parent, id);
+	} else {
+		struct swoll_watch child = { .depth = watch->depth - 1, .kubepods = watch->kubepods };
+
+		if (watch->kubepods && is_qos(cgrp))
+			child.depth = watch->depth;
+		if (bpf_map_update_elem(&watches, &id, &child, BPF_ANY))
+			failed(SWOLL_FAIL_WATCH);
+	}
+	return 0;
+}
+
+SEC("tp_btf/cgroup_rmdir")
+int BPF_PROG(cgroup_rmdir, struct cgroup *cgrp, const char *path)
+{
+	struct swoll_arm *found, arm;
+	u64 id;
+
+	if ((u32)cgrp->root->hierarchy_id != shape.hierarchy)
+		return 0;
+	id = cgrp->kn->id;
+	found = bpf_map_lookup_elem(&cgroups, &id);
+	if (!found) {
+		bpf_map_delete_elem(&watches, &id);
+		return 0;
+	}
+	arm = *found;
+	if (bpf_map_delete_elem(&cgroups, &id))
+		return 0;
+	__sync_fetch_and_add(&node.filter[id & (SWOLL_FILTER - 1)], -1);
+	if (arm.own) {
+		void *ring = ring_at(arm.ring);
+		u64 now = bpf_ktime_get_ns();
+
+		if (!ring)
+			return 0;
+		if (control_of(ring)->life == arm.life) {
+			control_of(ring)->gone = now;
+			alert(SWOLL_ALERT_GONE, arm.ring, arm.life, id, now);
+		}
+	}
+	return 0;
+}
+
+/* Prints the tasks of recorded cgroups: who they are, and the call they are in. */
+SEC("iter/task")
+int running(struct bpf_iter__task *ctx)
+{
+	struct task_struct *task = ctx->task;
+	struct swoll_running *r;
+	struct scratch *scratch;
+	struct swoll_task *st;
+	struct swoll_arm *arm;
+	u64 cgroup, start;
+	u32 zero = 0, len, flags;
+
+	if (!task)
+		return 0;
+	cgroup = cgroup_of(task);
+	if (!maybe_recorded(cgroup))
+		return 0;
+	arm = bpf_map_lookup_elem(&cgroups, &cgroup);
+	scratch = bpf_map_lookup_elem(&scratches, &zero);
+	if (!arm || !scratch)
+		return 0;
+	r = &scratch->running;
+	__builtin_memset(r, 0, sizeof(*r));
+	r->ring = arm->ring;
+	r->life = arm->life;
+	r->tid = task->pid;
+	r->tgid = task->tgid;
+	r->uid = task->cred->uid.val;
+	r->gid = task->cred->gid.val;
+	bpf_probe_read_kernel_str(r->comm, sizeof(r->comm), task->comm);
+	st = bpf_task_storage_get(&tasks, task, 0, 0);
+	if (st && st->ring == arm->ring && st->cgroup == cgroup && st->flags & SWOLL_TASK_RUNNING) {
+		start = *(volatile u64 *)&st->start;
+		barrier();
+		len = (st->capture_len + 7) & ~7u;
+		if (len > SWOLL_CAPTURE)
+			len = SWOLL_CAPTURE;
+		__builtin_memcpy(r->args, st->args, sizeof(r->args));
+		r->start = start;
+		r->nr = st->nr;
+		r->abi = st->abi;
+		r->captures = st->captures;
+		r->capture_len = len;
+		if (len)
+			bpf_probe_read_kernel(scratch->capture, len, st->capture);
+		barrier();
+		flags = *(volatile u32 *)&st->flags;
+		/* Another call by now: this one has its record. */
+		if (flags & SWOLL_TASK_RUNNING && *(volatile u64 *)&st->start == start)
+			r->flags = SWOLL_TASK_RUNNING;
+	}
+	len = r->capture_len;
+	if (!r->flags)
+		len = r->capture_len = 0;
+	if (len > SWOLL_CAPTURE)
+		return 0;
+	if (bpf_seq_write(ctx->meta->seq, r, sizeof(*r) + len))
+		failed(SWOLL_FAIL_SEQ);
+	return 0;
+}
+
+/* So that every type of swoll.h is described in the object. */
+struct swoll_types {
+	enum swoll_sizes sizes;
+	enum swoll_lane lane;
+	enum swoll_lost lost;
+	enum swoll_kind kind;
+	enum swoll_flag flag;
+	enum swoll_page_state page_state;
+	enum swoll_capture_status capture_status;
+	enum swoll_exit_flag exit_flag;
+	enum swoll_signal_flag signal_flag;
+	enum swoll_death_kind death_kind;
+	enum swoll_death_flag death_flag;
+	enum swoll_ring_flag ring_flag;
+	enum swoll_first first;
+	enum swoll_place place;
+	enum swoll_alert_kind alert_kind;
+	enum swoll_task_flag task_flag;
+	enum swoll_none none;
+	enum swoll_call_flag call_flag;
+	enum swoll_capture_how capture_how;
+	enum swoll_capture_rule_flag capture_rule_flag;
+	enum swoll_capture_count capture_count;
+	struct swoll_page page;
+	struct swoll_record record;
+	struct swoll_capture capture;
+	struct swoll_alert alert;
+};
+const volatile struct swoll_types *types_of_layout;

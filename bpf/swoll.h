@@ -1,0 +1,428 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Every layout that the kernel side and the Go side share, and nothing else.
+ * Go's view (ringstore/layout.go) is generated from the BTF of this header;
+ * ARCHITECTURE.md draws the pictures. Nothing here is packed: layouts pad
+ * themselves, and the assertions below hold on every architecture.
+ */
+#ifndef SWOLL_H
+#define SWOLL_H
+
+enum swoll_sizes {
+	/* Changes whenever anything in this header changes its meaning. A service
+	 * adopts pinned maps only when they carry the same number. */
+	SWOLL_LAYOUT = 1,
+	SWOLL_PAGE = 4096,	   /* bytes of one ring page */
+	SWOLL_PAGE_HEAD = 64,	   /* bytes of struct swoll_page */
+	SWOLL_RECORD_HEAD = 32,	   /* bytes of struct swoll_record */
+	SWOLL_SLOTS_AT = 1024,	   /* offset of the slots in the control area */
+	SWOLL_SLOT = 128,	   /* bytes of struct swoll_slot */
+	SWOLL_NAME = 128,	   /* bytes of a cgroup's name, with its NUL */
+	SWOLL_COMM = 16,	   /* bytes of a task's name, with its NUL */
+	SWOLL_CAPTURE = 864,	   /* bytes of captures that one call can hold at entry */
+	SWOLL_CAPTURE_START = 480, /* no capture begins behind this; so the last one fits */
+	SWOLL_CAPTURE_HEAD = 4,	   /* bytes of struct swoll_capture */
+	SWOLL_CALL_CAPTURES = 4,   /* captures that one call can have */
+	SWOLL_CALLS = 1024,	   /* rows of the call table, per ABI */
+	SWOLL_FILTER = 16384,	   /* entries of the cgroup filter */
+	SWOLL_ERRNOS = 4096,	   /* rows of the routine error table */
+	SWOLL_MAX_LIMIT = 380,	   /* the highest capture limit, bytes */
+	SWOLL_PIECE = 128,	   /* bytes of one string of an array, or of one iovec */
+};
+
+/* A record goes to exactly one lane. */
+enum swoll_lane {
+	SWOLL_LANE_BOOT,	/* the first records of a container; never overwritten */
+	SWOLL_LANE_LIFE,	/* exec, fork, exit, signals, mounts, connects, ... */
+	SWOLL_LANE_ERROR,	/* failed calls, without the routine errors */
+	SWOLL_LANE_RECENT,	/* all the rest */
+	SWOLL_LANES,
+};
+
+/* Why a record that should have been written was not. */
+enum swoll_lost {
+	SWOLL_LOST_NO_PAGE,	/* every page of the lane was being written */
+	SWOLL_LOST_BUSY,	/* the CPU's slot was in use (nested or shared writer) */
+	SWOLL_LOST_STORAGE,	/* the kernel had no memory for the task's storage */
+	SWOLL_LOST_FROZEN,	/* the ring was frozen; this is what freezing is for */
+	SWOLL_LOST_TOO_LONG,	/* the record did not fit into a page */
+	SWOLL_LOST_COPY,	/* the kernel refused to copy captured bytes */
+	SWOLL_LOST_DEATH,	/* a death while the ring held an unsaved one */
+	SWOLL_LOST_CAUSES = 8,
+};
+
+/* What a record is. */
+enum swoll_kind {
+	SWOLL_CALL = 1,		/* struct swoll_record, arguments, captures */
+	SWOLL_FORK,		/* struct swoll_fork */
+	SWOLL_EXEC,		/* struct swoll_exec, one string capture (arg 0) */
+	SWOLL_EXIT,		/* struct swoll_exit */
+	SWOLL_SIGNAL,		/* struct swoll_signal */
+	SWOLL_CRED,		/* struct swoll_event: the task's ids or name changed */
+	SWOLL_KINDS,
+};
+
+/* swoll_record.flags. The two lowest bits are the ABI. */
+enum swoll_flag {
+	SWOLL_ABI = 3,		/* mask: 0 native 64-bit, 1 32-bit compat, 2 x32 */
+	SWOLL_LONG_DURATION = 4,/* the duration is a u64 behind the head */
+	SWOLL_LONG_RETURN = 8,	/* the return value is an s64 behind the head */
+	SWOLL_NO_ENTER = 16,	/* only the exit was seen: start is the time of exit,
+				 * the duration is unknown. A seccomp denial looks so. */
+	SWOLL_UNFINISHED = 32,	/* the call had not returned when its thread ended
+				 * or its ring froze: no return value, no duration */
+	SWOLL_CUT = 64,		/* at least one capture is incomplete */
+};
+
+/*
+ * A page of a ring. `state` is the only word that anybody races for:
+ *
+ *	63                     16 15   14             0
+ *	+-------------------------+------+-------------+
+ *	| seq, from 1             | OPEN | bytes used  |
+ *	+-------------------------+------+-------------+
+ *
+ * While OPEN is set the page belongs to one slot and nobody else writes it or
+ * takes it. Only a page that is not open can be taken, by compare-and-swap.
+ */
+struct swoll_page {
+	__u64 state;
+	__u64 last;	 /* when the youngest record was written, ns CLOCK_MONOTONIC */
+	__u64 destroyed; /* `last` of the contents that this page replaced; 0: none */
+	__u64 first;	 /* the slot's number of the first record here */
+	__u64 taken;	 /* when the page was taken, ns */
+	__u32 slot;	 /* the slot that took it */
+	__u32 lane;
+	__u64 life;	 /* swoll_ring.life */
+	__u64 spare;
+};
+enum swoll_page_state {
+	SWOLL_OPEN = 0x8000,
+	SWOLL_USED = 0x7fff,
+	SWOLL_SEQ_SHIFT = 16,
+};
+
+/*
+ * A record. Behind the head, each only if its flag or count says so:
+ *
+ *	u64 duration		SWOLL_LONG_DURATION
+ *	s64 return value	SWOLL_LONG_RETURN
+ *	arguments		shape & 15 of them, 8 bytes if its bit in `wide`
+ *				is set, else 4 (zero-extended); then padded to 4
+ *	captures		shape >> 4 of them, struct swoll_capture and its
+ *				bytes, each padded to 4
+ *
+ * Records are padded to 8 and never cross a page.
+ */
+struct swoll_record {
+	__u16 len;	/* bytes, with head and padding */
+	__u8 kind;
+	__u8 flags;
+	__u16 nr;	/* system call number in its ABI, without the x32 bit */
+	__u8 wide;
+	__u8 shape;
+	__u64 start;	/* entry, ns CLOCK_MONOTONIC */
+	__u32 tid;	/* in the host's pid namespace */
+	__u32 tgid;
+	__u32 duration; /* ns */
+	__s32 ret;
+};
+
+/* What an argument pointed to. `len` bytes follow. */
+struct swoll_capture {
+	__u16 len;
+	__u8 arg;	/* argument, 0 to 5 */
+	__u8 status;	/* enum swoll_capture_status, or-ed */
+};
+enum swoll_capture_status {
+	SWOLL_CAPTURE_CUT = 1,	 /* there was more than the limit */
+	SWOLL_CAPTURE_FAULT = 2, /* it could not be read (to its end) */
+	SWOLL_CAPTURE_LATE = 4,	 /* read at exit though it belongs to the entry */
+	SWOLL_CAPTURE_EXIT = 8,	 /* filled by the kernel, read at exit */
+	SWOLL_CAPTURE_NONE = 16, /* not read: payloads are off */
+};
+
+/* Head of every record that is not a call: who, besides swoll_record. */
+struct swoll_event {
+	struct swoll_record head;
+	__u32 uid;
+	__u32 gid;
+	char comm[SWOLL_COMM];
+};
+struct swoll_fork {
+	struct swoll_event event;
+	__u32 child_tid;
+	__u32 child_tgid;
+};
+struct swoll_exec {
+	struct swoll_event event;
+	__u32 old_tid;	/* the thread that called execve, before it became the leader */
+	__u32 pad;
+};
+struct swoll_exit {
+	struct swoll_event event;
+	__u32 status;	/* as wait(2) gives it, with the core flag 0x80 */
+	__u32 flags;	/* enum swoll_exit_flag */
+};
+enum swoll_exit_flag {
+	SWOLL_EXIT_GROUP = 1,	/* the last thread of its process */
+	SWOLL_EXIT_FIRST = 2,	/* the container's first process */
+	SWOLL_EXIT_OOM = 4,	/* chosen by the OOM killer */
+};
+struct swoll_signal {
+	struct swoll_event event;
+	__u32 signal;
+	__s32 code;	/* si_code */
+	__u32 pid;	/* si_pid, as the receiver's namespace sees it */
+	__u32 uid;	/* si_uid */
+	__u64 addr;	/* si_addr, for faults */
+	__u32 flags;	/* enum swoll_signal_flag */
+	__s32 error;	/* si_errno */
+};
+enum swoll_signal_flag {
+	SWOLL_SIGNAL_HANDLED = 1,
+	SWOLL_SIGNAL_IGNORED = 2,
+	SWOLL_SIGNAL_FATAL = 4,
+};
+
+/* How a process died; in the control area, valid when `ready` is set. */
+struct swoll_death {
+	__u64 ready;
+	__u64 time;	/* ns CLOCK_MONOTONIC; the ring holds nothing younger */
+	__u32 kind;	/* enum swoll_death_kind */
+	__u32 tgid;
+	__u32 tid;
+	__u32 status;	/* as wait(2) gives it; for signals before the core is written */
+	__u32 signal;
+	__s32 code;	/* si_code */
+	__u64 addr;	/* si_addr */
+	__u32 pid;	/* si_pid */
+	__u32 uid;	/* si_uid */
+	__u32 flags;	/* enum swoll_death_flag */
+	__u32 rss_pages; /* of an OOM victim: anonymous pages it held */
+	char comm[SWOLL_COMM];
+	__u64 done;	/* when the process's last thread was gone, ns; 0: not yet */
+	__u64 spare[4];
+};
+enum swoll_death_kind {
+	SWOLL_DEATH_SIGNAL = 1,
+	SWOLL_DEATH_OOM,
+	SWOLL_DEATH_EXIT,
+};
+enum swoll_death_flag {
+	SWOLL_DEATH_FIRST = 1,	/* it was the container's first process */
+	SWOLL_DEATH_GROUP = 2,	/* its last thread is gone, `status` is final */
+};
+
+/* One CPU's (or a few CPUs') place in one lane. */
+struct swoll_cursor {
+	__u32 page;	/* the open page, ring-relative, from 1; 0: none */
+	__u32 busy;	/* somebody is writing through this cursor */
+	__u64 records;	/* written so far; numbers the next record */
+};
+struct swoll_slot {
+	struct swoll_cursor lane[SWOLL_LANES];
+	__u64 lost[SWOLL_LOST_CAUSES];	/* by the CPU of this number, not shared */
+};
+
+struct swoll_lane_state {
+	__u64 next;	/* pages handed out so far */
+	__u64 spare[7];	/* a cache line of its own */
+};
+
+/* The control area, behind the pages of a ring; its slots are at SWOLL_SLOTS_AT. */
+struct swoll_ring {
+	__u32 flags;	 /* enum swoll_ring_flag */
+	__u32 index;
+	__u64 cgroup;	 /* id of the container's cgroup */
+	__u64 life;	 /* number of this use of the ring, from 1; 0: free */
+	__u64 armed;	 /* when, ns CLOCK_MONOTONIC */
+	__u64 frozen;	 /* when, ns; 0: not frozen */
+	__u64 boot_done; /* when the boot lane was full, ns; 0: not yet */
+	__u32 first;	 /* tgid of the container's first process; 0: not seen */
+	__u32 first_by;	 /* enum swoll_first */
+	__u64 gone;	 /* when the cgroup was removed, ns; 0: it is there */
+	struct swoll_death death;
+	struct swoll_lane_state lane[SWOLL_LANES];
+	char name[SWOLL_NAME];	 /* the cgroup's base name */
+	char parent[SWOLL_NAME]; /* its parent's */
+	__u32 limit_data;	/* capture limits of this ring, bytes */
+	__u32 limit_string;
+	__u64 exited;	 /* when the first process ended cleanly, ns; 0: not */
+	__u64 spare[6];
+};
+enum swoll_ring_flag {
+	SWOLL_FROZEN = 1,	/* nothing is written */
+	SWOLL_DYING = 2,	/* only what a death still owes is written */
+	SWOLL_BOOT_DONE = 4,	/* the boot lane is full */
+	SWOLL_NO_PAYLOAD = 8,	/* the bytes of data buffers stay out */
+};
+/* How sure the kernel side is of the first process; more replaces less. */
+enum swoll_first {
+	SWOLL_FIRST_SEEN = 1,	/* the first task that made a call */
+	SWOLL_FIRST_EXEC,	/* the first that called execve in the cgroup */
+	SWOLL_FIRST_INIT,	/* pid 1 of a pid namespace of its own, at its execve */
+	SWOLL_FIRST_SET,	/* the service was told by the runtime */
+};
+
+/* Where the lanes lie; the same for every ring of a node. */
+struct swoll_lane_shape {
+	__u32 first;	/* first page, from 0 */
+	__u32 pages;
+	__u32 mask;	/* CPU number to cursor: number of cursors - 1 */
+	__u32 shared;	/* more than one CPU may use a cursor */
+};
+struct swoll_shape {
+	__u32 layout;	/* SWOLL_LAYOUT */
+	__u32 bytes;	/* of a ring: pages, then the control area */
+	__u32 pages;
+	__u32 rings;
+	__u32 slots;
+	__u32 hierarchy; /* hierarchy id whose cgroup ids are the keys; 0: v2 */
+	__u32 subsystem; /* v1: index into css_set.subsys */
+	__u32 pad;
+	struct swoll_lane_shape lane[SWOLL_LANES];
+};
+
+/* The one piece of global state, in a mapped array of its own. */
+struct swoll_node {
+	struct swoll_shape shape;
+	__u64 generation; /* changes when a cgroup may have lost or changed its ring */
+	__u64 life;	  /* last number given to a ring */
+	__u64 armed;	  /* rings armed by the kernel side */
+	__u64 unarmed;	  /* containers that found the pool empty */
+	__u64 alerts_lost;
+	__u64 failed[8];  /* failed helpers, enum swoll_place */
+	__u64 spare[3];
+	__u32 filter[SWOLL_FILTER]; /* recorded cgroups by the low bits of their id */
+};
+enum swoll_place {
+	SWOLL_FAIL_STORAGE,
+	SWOLL_FAIL_ARM,	   /* the cgroup map was full */
+	SWOLL_FAIL_WATCH,
+	SWOLL_FAIL_COPY,
+	SWOLL_FAIL_SEQ,
+};
+
+/* In the cgroup map: what is recorded into which ring. */
+struct swoll_arm {
+	__u32 ring;
+	__u32 own;	/* 1: the container's own cgroup, 0: one below it */
+	__u64 life;
+};
+
+/* In the watch map: a cgroup below which containers appear. */
+struct swoll_watch {
+	__u32 depth;	/* 1: its children are containers */
+	__u32 kubepods;	/* 1: QoS levels below it do not count */
+};
+
+/* To the service, through a small ring buffer; only hints, the truth is in the
+ * control areas. */
+struct swoll_alert {
+	__u32 kind;	/* enum swoll_alert_kind */
+	__u32 ring;
+	__u64 life;
+	__u64 cgroup;
+	__u64 time;
+};
+enum swoll_alert_kind {
+	SWOLL_ALERT_ARMED = 1,
+	SWOLL_ALERT_UNARMED, /* the pool was empty */
+	SWOLL_ALERT_DEATH,
+	SWOLL_ALERT_DEAD,    /* the dying process's last thread is gone */
+	SWOLL_ALERT_GONE,    /* the cgroup was removed */
+	SWOLL_ALERT_EXITED,  /* the first process ended cleanly */
+};
+
+/* A call that has not returned: task storage, and what the iterator prints. */
+struct swoll_task {
+	__u64 cgroup;	  /* the id that `ring` belongs to */
+	__u64 generation;
+	__u32 ring;	  /* SWOLL_NO_RING: not recorded */
+	__u32 flags;	  /* enum swoll_task_flag */
+	__u64 start;
+	__u16 nr;
+	__u8 abi;
+	__u8 captures;	  /* number of them in `capture` */
+	__u32 capture_len;
+	__u64 args[6];
+	__u8 capture[SWOLL_CAPTURE];
+};
+enum swoll_task_flag {
+	SWOLL_TASK_RUNNING = 1,	/* between enter and exit */
+	SWOLL_TASK_FAULT = 2,	/* a capture of the entry faulted */
+	SWOLL_TASK_CUT = 4,	/* a capture is incomplete */
+	SWOLL_TASK_FORKED = 8,	/* next comes the exit of its parent's fork */
+};
+enum swoll_none {
+	SWOLL_NO_RING = 0x7fffffff,
+};
+
+/* One task of a recorded cgroup, as the iterator prints it; `capture_len` bytes
+ * of captures follow, padded to 8. */
+struct swoll_running {
+	__u32 ring;
+	__u32 tid;
+	__u32 tgid;
+	__u32 flags;	/* SWOLL_TASK_RUNNING, or the task is not in a call */
+	__u64 life;
+	__u64 start;
+	__u64 args[6];
+	__u16 nr;
+	__u8 abi;
+	__u8 captures;
+	__u32 capture_len;
+	__u32 uid;
+	__u32 gid;
+	char comm[SWOLL_COMM];
+};
+
+/* The call table: what the kernel side must know of one call. */
+struct swoll_capture_rule {
+	__u8 how;	/* enum swoll_capture_how */
+	__u8 arg;	/* the argument that points */
+	__u8 count;	/* the argument that says how many; 0xff: the return value */
+	__u8 flags;	/* enum swoll_capture_rule_flag */
+	__u16 size;	/* bytes of one element */
+	__u16 pad;
+};
+struct swoll_call {
+	__u8 args;	/* number of arguments, 0 to 6 */
+	__u8 flags;	/* enum swoll_call_flag */
+	__u8 enters;	/* number of rules that apply at entry; they come first */
+	__u8 rules;	/* number of all rules */
+	__u32 room;	/* bytes that the captures at exit can need, heads and padding too */
+	struct swoll_capture_rule rule[SWOLL_CALL_CAPTURES];
+};
+enum swoll_call_flag {
+	SWOLL_CALL_LIFE = 1,	/* belongs to the life lane when it succeeds */
+	SWOLL_CALL_CRED = 2,	/* may change ids or the name: SWOLL_CRED follows */
+	SWOLL_CALL_EXEC = 4,	/* never read again at exit: memory is another's */
+	SWOLL_CALL_FORK = 8,	/* returns twice; the child's return is no call */
+};
+enum swoll_capture_how {
+	SWOLL_HOW_STRING = 1,	/* NUL-terminated */
+	SWOLL_HOW_BYTES,	/* size * count bytes; count 0xfe: just size */
+	SWOLL_HOW_SOCKADDR,	/* count is a socklen_t (entry) or points to one (exit) */
+	SWOLL_HOW_IOVEC,	/* gathered bytes; count: number of iovecs */
+	SWOLL_HOW_MSGHDR,	/* name, then gathered bytes of a msghdr */
+	SWOLL_HOW_STRINGS,	/* NULL-terminated array of strings, each with its NUL */
+};
+enum swoll_capture_rule_flag {
+	SWOLL_RULE_DATA = 1,	/* bytes of a data buffer: payload limit and consent */
+	SWOLL_RULE_EXIT = 2,	/* read at exit, when the call succeeded */
+	SWOLL_RULE_ENVIRON = 4,	/* an environment: consent as for payload */
+};
+enum swoll_capture_count {
+	SWOLL_COUNT_ONE = 0xfe,
+	SWOLL_COUNT_RETURN = 0xff,
+};
+
+_Static_assert(sizeof(struct swoll_page) == SWOLL_PAGE_HEAD, "page head");
+_Static_assert(sizeof(struct swoll_record) == SWOLL_RECORD_HEAD, "record head");
+_Static_assert(sizeof(struct swoll_capture) == SWOLL_CAPTURE_HEAD, "capture head");
+_Static_assert(sizeof(struct swoll_slot) == SWOLL_SLOT, "slot");
+_Static_assert(sizeof(struct swoll_ring) <= SWOLL_SLOTS_AT, "control area");
+
+#endif

@@ -1,0 +1,91 @@
+package ringstore
+
+import "time"
+
+// Meta says whose history it is. It is stored as JSON in a snapshot's header, and
+// names a dump's first lines. Fields are added, never changed.
+type Meta struct {
+	Version     int               `json:"version"` // of this metadata; 1
+	ID          string            `json:"id,omitempty"`
+	Namespace   string            `json:"namespace"`
+	Pod         string            `json:"pod"`
+	PodUID      string            `json:"podUID,omitempty"`
+	Container   string            `json:"container"`
+	ContainerID string            `json:"containerID,omitempty"`
+	Image       string            `json:"image,omitempty"`
+	Labels      map[string]string `json:"labels,omitempty"`
+	Instance    int               `json:"instance"` // counts the lives of a container, from 0
+	Cgroup      string            `json:"cgroup"`   // path below the hierarchy's root, as far as known
+	CgroupID    uint64            `json:"cgroupID"`
+	Node        string            `json:"node,omitempty"`
+	Arch        string            `json:"arch"` // GOARCH of the recording node: names the system calls
+	Kernel      string            `json:"kernel,omitempty"`
+	State       string            `json:"state"`             // recording, frozen or exited
+	Trigger     string            `json:"trigger,omitempty"` // of a snapshot: signal, oom, exit or manual
+	Reason      string            `json:"reason,omitempty"`
+	Created     time.Time         `json:"created"`
+	Armed       int64             `json:"armed"` // ns CLOCK_MONOTONIC
+	// WallOffset added to a CLOCK_MONOTONIC time gives Unix time in ns.
+	WallOffset int64             `json:"wallOffset"`
+	Death      *Death            `json:"death,omitempty"`
+	Notes      []string          `json:"notes,omitempty"` // what a reader must know: gaps, late starts
+	Lost       map[string]uint64 `json:"lost,omitempty"`  // records not written, by cause
+}
+
+// Death is how a process of the container died, as the kernel side saw it.
+type Death struct {
+	Kind   string `json:"kind"` // signal, oom or exit
+	Time   int64  `json:"time"` // ns CLOCK_MONOTONIC
+	PID    uint32 `json:"pid"`
+	TID    uint32 `json:"tid"`
+	Comm   string `json:"comm"`
+	First  bool   `json:"first"` // it was the container's first process
+	Status uint32 `json:"status"`
+	// Final says that Status is final: the process's last thread is gone.
+	Final     bool   `json:"final"`
+	Signal    uint32 `json:"signal,omitempty"`
+	Code      int32  `json:"code,omitempty"`
+	Addr      uint64 `json:"addr,omitempty"`
+	SenderPID uint32 `json:"senderPID,omitempty"`
+	SenderUID uint32 `json:"senderUID,omitempty"`
+	RSSPages  uint32 `json:"rssPages,omitempty"`
+}
+
+// ExitCode is the exit code as a shell or container runtime reports it: 128+signal
+// for deaths by signal.
+func (d *Death) ExitCode() int {
+	if s := d.Status & 0x7f; s != 0 {
+		return 128 + int(s)
+	}
+	if d.Signal != 0 && d.Kind != "exit" {
+		return 128 + int(d.Signal)
+	}
+	return int(d.Status >> 8 & 0xff)
+}
+
+// History is what a ring or a snapshot held at one instant.
+type History struct {
+	Meta Meta
+	// Events are ordered by Start, then Seq. Calls that were running at that instant
+	// are among them, Unfinished.
+	Events []Event
+	// Now is the instant: nothing that started later is in Events, but for the exits of a
+	// process whose death froze the ring. ns CLOCK_MONOTONIC.
+	Now int64
+	// CompleteSince: every call that started at or after it is in Events, losses
+	// (Meta.Lost) excepted. LaneCompleteSince is the same for the records of each lane.
+	CompleteSince     int64
+	LaneCompleteSince [Lanes]int64
+	Held              [Lanes]uint64 // records in Events, without the running calls
+	Overwritten       [Lanes]uint64 // records that were written and are gone
+	Oldest, Newest    int64         // Start of the first and last event; 0 if there is none
+	// Damaged counts the pages with something in them that is no record; what stands
+	// behind it is left out.
+	Damaged int
+}
+
+// Complete tells whether e stands where its lane is complete. A default dump leaves
+// out the events for which it is false.
+func (h *History) Complete(e *Event) bool {
+	return e.Seq == 0 || e.Start >= h.LaneCompleteSince[e.Lane]
+}
