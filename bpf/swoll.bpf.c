@@ -30,6 +30,15 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 #define TAKE_TRIES 64
 /* Cursors that a writer tries where CPUs share them. */
 #define CURSOR_TRIES 4
+/* Up to how many words of captures are copied one by one, and how. */
+#define COPY_WORDS 12
+#define COPY4(i)                             \
+	do {                                 \
+		to[(i)] = words[(i)];         \
+		to[(i) + 1] = words[(i) + 1]; \
+		to[(i) + 2] = words[(i) + 2]; \
+		to[(i) + 3] = words[(i) + 3]; \
+	} while (0)
 
 /* At most `max`, in the one form that the verifier follows whatever the compiler
  * makes of the code around it. */
@@ -260,8 +269,9 @@ __noinline u32 take_page(u32 ring_index, u32 lane, u32 number, u64 now)
 struct place {
 	struct swoll_cursor *cursor;
 	u32 lane;
-	u32 page; /* from 0 */
-	u32 at;
+	u32 number; /* of the cursor */
+	u32 page;   /* from 0 */
+	u64 at;
 };
 
 static __always_inline bool hold(struct swoll_cursor *cursor, u32 lane)
@@ -340,6 +350,7 @@ held:
 found:
 	place->cursor = cursor;
 	place->lane = lane;
+	place->number = number;
 	place->page = index - 1;
 	place->at = (index - 1) * SWOLL_PAGE + (used & (SWOLL_PAGE - 1));
 	return 0;
@@ -362,6 +373,45 @@ static __always_inline int find_place(void *ring, u32 lane, u32 need, u64 now, s
 		lane = wanted;
 	}
 	return cause;
+}
+
+/*
+ * A place in one word. Through memory, or out of a function that is verified by
+ * itself, it lets the verifier forget the many ways that lead to a place: else
+ * it follows each of them through all that comes after.
+ *
+ *	 63   62 50  49 48 47        32 31                0
+ *	+---+-------+-----+------------+-------------------+
+ *	| 1 |   0   |lane |   cursor   |        at         |
+ *	+---+-------+-----+------------+-------------------+
+ */
+#define PLACE_FOUND (1ull << 63)
+
+static __always_inline u64 pack_place(struct place *place)
+{
+	return PLACE_FOUND | (u64)place->lane << 48 | (u64)place->number << 32 | place->at;
+}
+
+static __always_inline void unpack_place(void *ring, u64 packed, struct place *place)
+{
+	place->lane = packed >> 48 & (SWOLL_LANES - 1);
+	place->number = packed >> 32 & 0xffff;
+	place->at = below(packed & 0xffffffff, shape.bytes - SWOLL_PAGE + 1);
+	place->page = place->at / SWOLL_PAGE;
+	place->cursor = &slot_of(ring, place->number)->lane[place->lane];
+}
+
+/* find_place() for all but the hot path. The cause of loss + 1 is without PLACE_FOUND. */
+__noinline u64 find_place_far(u32 ring_index, u32 lane, u32 need, u64 now)
+{
+	struct place place = {};
+	void *ring = ring_at(ring_index);
+	int cause;
+
+	if (!ring)
+		return SWOLL_LOST_NO_PAGE + 1;
+	cause = find_place(ring, lane & (SWOLL_LANES - 1), need, now, &place);
+	return cause ? cause : pack_place(&place);
 }
 
 /* Commits `len` bytes that were written at the place. */
@@ -387,7 +437,7 @@ __noinline int emit(u32 ring_index, u32 lane, u64 now, u32 len)
 	struct scratch *scratch;
 	void *ring = ring_at(ring_index);
 	u32 zero = 0;
-	int cause;
+	u64 found;
 
 	scratch = bpf_map_lookup_elem(&scratches, &zero);
 	if (!ring || !scratch)
@@ -396,11 +446,12 @@ __noinline int emit(u32 ring_index, u32 lane, u64 now, u32 len)
 	len = (len + 7) & ~7u;
 	if (len > sizeof(struct scratch))
 		return 0;
-	cause = find_place(ring, lane, len, now, &place);
-	if (cause) {
-		lose(ring, cause - 1);
+	found = find_place_far(ring_index, lane, len, now);
+	if (!(found & PLACE_FOUND)) {
+		lose(ring, found - 1);
 		return 0;
 	}
+	unpack_place(ring, found, &place);
 	if (place.at > shape.bytes - SWOLL_PAGE ||
 	    bpf_probe_read_kernel(ring + place.at, len, scratch)) {
 		release(place.cursor, place.lane);
@@ -477,6 +528,7 @@ static __noinline struct swoll_task *find_task(struct task_struct *task, u64 cgr
 	st->cgroup = cgroup;
 	st->generation = generation;
 	control = control_of(ring);
+	st->payload = !(control->flags & SWOLL_NO_PAYLOAD);
 	see_first(control, task->tgid, SWOLL_FIRST_SEEN);
 	return st;
 }
@@ -574,9 +626,9 @@ __noinline int capture(struct capture_room *to, u64 from, u64 count, u64 rule, s
 	u8 how = rule, arg = rule >> 8, flags = rule >> 24, mode = rule >> 48;
 	u32 size = rule >> 32 & 0xffff;
 	struct swoll_capture *head;
+	u32 len, status;
 	u8 *data;
 	u64 limit;
-	u32 len;
 	long n;
 
 	if (!to)
@@ -585,39 +637,36 @@ __noinline int capture(struct capture_room *to, u64 from, u64 count, u64 rule, s
 	data = to->bytes + SWOLL_CAPTURE_HEAD;
 	limit = flags & (SWOLL_RULE_DATA | SWOLL_RULE_ENVIRON) || how == SWOLL_HOW_IOVEC ||
 			how == SWOLL_HOW_MSGHDR ? limit_data : limit_string;
-	/* What loops add up lives in memory, of which the verifier knows nothing:
-	 * then all rounds look alike to it. */
-	head->len = 0;
-	head->arg = arg;
-	head->status = (flags & SWOLL_RULE_EXIT ? SWOLL_CAPTURE_EXIT : 0) |
-		       (mode & MODE_LATE ? SWOLL_CAPTURE_LATE : 0);
+	status = (flags & SWOLL_RULE_EXIT ? SWOLL_CAPTURE_EXIT : 0) |
+		 (mode & MODE_LATE ? SWOLL_CAPTURE_LATE : 0);
+	len = 0;
 	if (mode & MODE_NO_PAYLOAD && flags & (SWOLL_RULE_DATA | SWOLL_RULE_ENVIRON)) {
-		head->status |= SWOLL_CAPTURE_NONE;
-		goto out;
+		status |= SWOLL_CAPTURE_NONE;
+		goto whole;
 	}
 	if (!from)
-		goto out;
+		goto whole;
 
 	if (how == SWOLL_HOW_STRING) {
 		u32 max = at_most(limit, SWOLL_MAX_LIMIT);
 
 		n = bpf_probe_read_user_str(data, max, (void *)from);
 		if (n < 0) {
-			head->status |= SWOLL_CAPTURE_FAULT;
+			status |= SWOLL_CAPTURE_FAULT;
 		} else if (n > 0) {
 			len = n - 1;
-			head->len = len;
 			if (len + 1 >= max) {
 				/* Full: only the byte behind tells whether that was all. */
 				u8 next = 1;
 
 				if (bpf_probe_read_user(&next, 1, (void *)from + len) || next)
-					head->status |= SWOLL_CAPTURE_CUT;
+					status |= SWOLL_CAPTURE_CUT;
 			}
 		}
-	} else if (how == SWOLL_HOW_BYTES || how == SWOLL_HOW_SOCKADDR) {
+		goto whole;
+	}
+	if (how == SWOLL_HOW_BYTES || how == SWOLL_HOW_SOCKADDR) {
 		u64 bytes;
-		u32 max;
 
 		if (how == SWOLL_HOW_SOCKADDR) {
 			limit = 128; /* sizeof(struct sockaddr_storage) */
@@ -626,7 +675,7 @@ __noinline int capture(struct capture_room *to, u64 from, u64 count, u64 rule, s
 
 				/* The kernel says how much there was, not what fitted. */
 				if (!count || bpf_probe_read_user(&got, 4, (void *)count))
-					head->status |= SWOLL_CAPTURE_FAULT;
+					status |= SWOLL_CAPTURE_FAULT;
 				bytes = got;
 			} else {
 				bytes = (u32)count;
@@ -637,21 +686,28 @@ __noinline int capture(struct capture_room *to, u64 from, u64 count, u64 rule, s
 			if (!(flags & SWOLL_RULE_DATA))
 				limit = SWOLL_MAX_LIMIT;
 		}
-		max = limit < SWOLL_MAX_LIMIT ? limit : SWOLL_MAX_LIMIT;
-		if (bytes > max) {
-			head->status |= SWOLL_CAPTURE_CUT;
-			bytes = max;
+		if (bytes > limit) {
+			status |= SWOLL_CAPTURE_CUT;
+			bytes = limit;
 			if (!(flags & SWOLL_RULE_DATA) && size > 1)
 				bytes -= bytes % size;
 		}
 		bytes = at_most(bytes, SWOLL_MAX_LIMIT);
 		if (bytes) {
 			if (bpf_probe_read_user(data, bytes, (void *)from))
-				head->status |= SWOLL_CAPTURE_FAULT;
+				status |= SWOLL_CAPTURE_FAULT;
 			else
-				head->len = bytes;
+				len = bytes;
 		}
-	} else if (how == SWOLL_HOW_STRINGS) {
+		goto whole;
+	}
+
+	/* What loops add up lives in memory, of which the verifier knows nothing:
+	 * then all rounds look alike to it. */
+	head->len = 0;
+	head->arg = arg;
+	head->status = status;
+	if (how == SWOLL_HOW_STRINGS) {
 		u32 word = mode & MODE_COMPAT ? 4 : 8;
 
 #pragma clang loop unroll(disable)
@@ -739,6 +795,11 @@ __noinline int capture(struct capture_room *to, u64 from, u64 count, u64 rule, s
 out:
 	len = at_most(head->len, SWOLL_MAX_LIMIT);
 	return (SWOLL_CAPTURE_HEAD + len + 3) & ~3u;
+whole:
+	/* One store, so that who copies it at once need not wait for several. */
+	len = at_most(len, SWOLL_MAX_LIMIT);
+	*(u32 *)head = len | (u32)arg << 16 | status << 24;
+	return (SWOLL_CAPTURE_HEAD + len + 3) & ~3u;
 }
 
 /* One rule of a call, to where capture_room bytes may be written. */
@@ -762,26 +823,29 @@ static __always_inline u32 apply(void *to, const volatile struct swoll_capture_r
 	return used;
 }
 
-static __always_inline u32 mode_of(struct swoll_ring *control, u8 abi)
+static __always_inline u32 mode_of(struct swoll_task *st)
 {
-	return (abi ? MODE_COMPAT : 0) | (control->flags & SWOLL_NO_PAYLOAD ? MODE_NO_PAYLOAD : 0);
+	return (st->abi ? MODE_COMPAT : 0) | (st->payload ? 0 : MODE_NO_PAYLOAD);
+}
+
+/* What is wrong with a capture, as swoll_task.flags. */
+static __always_inline u32 trouble(struct swoll_capture *head)
+{
+	u8 status = head->status;
+
+	return (status & SWOLL_CAPTURE_FAULT ? SWOLL_TASK_FAULT : 0) |
+	       (status & SWOLL_CAPTURE_CUT ? SWOLL_TASK_CUT : 0);
 }
 
 /* Reads what belongs to a call's entry into its task storage. */
 __noinline int capture_entry(struct swoll_task *st, u32 nr, u32 late)
 {
 	const volatile struct swoll_call *call;
-	struct swoll_ring *control;
 	u32 len = 0, captures = 0, flags;
-	void *ring;
 
 	if (!st)
 		return 0;
 	call = call_of(nr, st->abi);
-	ring = ring_at(st->ring);
-	if (!ring)
-		return 0;
-	control = control_of(ring);
 	flags = st->flags & ~(SWOLL_TASK_FAULT | SWOLL_TASK_CUT);
 #pragma clang loop unroll(disable)
 	for (int i = 0; i < SWOLL_CALL_CAPTURES; i++) {
@@ -790,12 +854,8 @@ __noinline int capture_entry(struct swoll_task *st, u32 nr, u32 late)
 		if (i >= call->enters || len > SWOLL_CAPTURE_START)
 			break;
 		head = (void *)st->capture + len;
-		len += apply(head, &call->rule[i], st->args, 0,
-			     mode_of(control, st->abi) | (late ? MODE_LATE : 0));
-		if (head->status & SWOLL_CAPTURE_FAULT)
-			flags |= SWOLL_TASK_FAULT;
-		if (head->status & SWOLL_CAPTURE_CUT)
-			flags |= SWOLL_TASK_CUT;
+		len += apply(head, &call->rule[i], st->args, 0, mode_of(st) | (late ? MODE_LATE : 0));
+		flags |= trouble(head);
 		captures++;
 	}
 	st->flags = flags;
@@ -815,7 +875,7 @@ enum exit_result {
 __noinline int capture_exit(struct swoll_task *st, u32 at, s64 ret)
 {
 	const volatile struct swoll_call *call;
-	u32 from = at, count = 0, cut = 0, mode;
+	u32 from = at, count = 0, cut = 0;
 	void *ring;
 
 	if (!st)
@@ -824,7 +884,6 @@ __noinline int capture_exit(struct swoll_task *st, u32 at, s64 ret)
 	ring = ring_at(st->ring);
 	if (!ring)
 		return 0;
-	mode = mode_of(control_of(ring), st->abi);
 #pragma clang loop unroll(disable)
 	for (int i = 0; i < SWOLL_CALL_CAPTURES; i++) {
 		struct swoll_capture *head;
@@ -834,7 +893,7 @@ __noinline int capture_exit(struct swoll_task *st, u32 at, s64 ret)
 		if (i >= call->rules || at > shape.bytes - sizeof(struct capture_room))
 			break;
 		head = ring + at;
-		at += apply(head, &call->rule[i], st->args, ret, mode);
+		at += apply(head, &call->rule[i], st->args, ret, mode_of(st));
 		if (head->status & SWOLL_CAPTURE_CUT)
 			cut = EXIT_CUT;
 		count++;
@@ -847,6 +906,7 @@ int BPF_PROG(sys_enter, struct pt_regs *regs, long id)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct swoll_task *st = task_of(task);
+	const volatile struct swoll_call *call;
 	u32 nr;
 	u8 abi;
 
@@ -861,11 +921,16 @@ int BPF_PROG(sys_enter, struct pt_regs *regs, long id)
 	read_args(st->args, regs, abi);
 	st->nr = nr;
 	st->abi = abi;
-	if (call_of(nr, abi)->enters) {
-		capture_entry(st, nr, 0);
-	} else {
+	call = call_of(nr, abi);
+	if (!call->enters) {
 		st->captures = 0;
 		st->capture_len = 0;
+	} else if (call->enters == 1) {
+		st->capture_len = apply(st->capture, &call->rule[0], st->args, 0, mode_of(st));
+		st->captures = 1;
+		st->flags = trouble((void *)st->capture);
+	} else {
+		capture_entry(st, nr, 0);
 	}
 	st->start = bpf_ktime_get_ns();
 	barrier();
@@ -878,16 +943,15 @@ int BPF_PROG(sys_enter, struct pt_regs *regs, long id)
  * recorded as having not.
  */
 static __always_inline int write_call(void *ring, struct swoll_task *st, u32 tid, u32 tgid,
-				      s64 ret, bool finished, bool entered)
+				      s64 ret, bool finished, bool entered, bool hot)
 {
 	const volatile struct swoll_call *call;
 	struct swoll_record *record;
 	struct place place;
 	u32 lane = SWOLL_LANE_RECENT, need, at, head, captures = 0, len, nargs;
 	u32 bytes = shape.bytes;
-	u64 now, start, duration;
+	u64 now, start, duration, found;
 	u8 flags, wide = 0, rules, enters;
-	int cause;
 
 	call = call_of(st->nr, st->abi);
 	nargs = call->args;
@@ -932,7 +996,7 @@ static __always_inline int write_call(void *ring, struct swoll_task *st, u32 tid
 	len = st->capture_len;
 	if (len > SWOLL_CAPTURE)
 		len = SWOLL_CAPTURE;
-	need = head + nargs * 8 + len + 16;
+	need = head + nargs * 8 + (len ? len + 32 : 0) + 16;
 	if (rules > enters) {
 		u32 room = call->room;
 
@@ -946,11 +1010,23 @@ static __always_inline int write_call(void *ring, struct swoll_task *st, u32 tid
 		need += room;
 	}
 
-	cause = find_place(ring, lane, need, now, &place);
-	if (unlikely(cause)) {
-		lose(ring, cause - 1);
+	if (hot) {
+		int cause;
+
+		*(volatile u64 *)&st->place = (u64)lane << 32 | need;
+		found = *(volatile u64 *)&st->place;
+		cause = find_place(ring, found >> 32 & (SWOLL_LANES - 1), found & 0xfff, now, &place);
+
+		*(volatile u64 *)&st->place = cause ? cause : pack_place(&place);
+		found = *(volatile u64 *)&st->place;
+	} else {
+		found = find_place_far(control_of(ring)->index, lane, need, now);
+	}
+	if (unlikely(!(found & PLACE_FOUND))) {
+		lose(ring, found - 1);
 		return 0;
 	}
+	unpack_place(ring, found, &place);
 	at = place.at;
 	if (at > bytes - SWOLL_PAGE)
 		goto drop;
@@ -974,14 +1050,38 @@ static __always_inline int write_call(void *ring, struct swoll_task *st, u32 tid
 	}
 	ARG(0) ARG(1) ARG(2) ARG(3) ARG(4) ARG(5)
 #undef ARG
+	/* To memory and back: whatever ways led here, they look alike from here on. */
+	*(volatile u16 *)&record->len = at - place.at;
+	at = place.at + (*(volatile u16 *)&record->len & 127);
 	if (len) {
-		if (at > bytes - SWOLL_PAGE + 256 ||
-		    bpf_probe_read_kernel(ring + at, len, st->capture))
+		if (at > bytes - SWOLL_PAGE + 256)
 			goto drop;
+		if (len <= COPY_WORDS * 8) {
+			/* The helper costs more than this. What is copied beyond
+			 * the end fits into `need`, and is overwritten next. */
+			u64 *to = ring + at, *words = (u64 *)st->capture;
+
+			COPY4(0);
+			if (len > 32)
+				COPY4(4);
+			if (len > 64)
+				COPY4(8);
+		} else if (bpf_probe_read_kernel(ring + at, len, st->capture)) {
+			goto drop;
+		}
 		at += len;
 		captures = st->captures;
 	}
-	if (rules > enters) {
+	if (rules - enters == 1) {
+		struct swoll_capture *filled = ring + at;
+
+		if (at > bytes - sizeof(struct capture_room))
+			goto drop;
+		at += apply(filled, &call->rule[enters & (SWOLL_CALL_CAPTURES - 1)], st->args, ret, mode_of(st));
+		captures++;
+		if (filled->status & SWOLL_CAPTURE_CUT)
+			flags |= SWOLL_CUT;
+	} else if (rules > enters) {
 		u32 result = capture_exit(st, at, ret);
 
 		at += result & EXIT_BYTES;
@@ -1018,7 +1118,8 @@ drop:
 	return 0;
 }
 
-__noinline int write_unfinished(struct swoll_task *st, u32 tid, u32 tgid)
+/* The rare kinds: a call that has not returned, or of which only the return was seen. */
+__noinline int write_odd_call(struct swoll_task *st, u32 tid, u32 tgid, s64 ret, u32 finished)
 {
 	void *ring;
 
@@ -1027,7 +1128,7 @@ __noinline int write_unfinished(struct swoll_task *st, u32 tid, u32 tgid)
 	ring = ring_at(st->ring);
 	if (!ring)
 		return 0;
-	return write_call(ring, st, tid, tgid, 0, false, true);
+	return write_call(ring, st, tid, tgid, ret, finished, !finished, false);
 }
 
 SEC("tp_btf/sys_exit")
@@ -1051,7 +1152,7 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 		/* A call that began before a death and outlived it was running then. */
 		if (!(state & SWOLL_FROZEN) && flags & SWOLL_TASK_RUNNING &&
 		    st->start < control->death.time)
-			write_unfinished(st, task->pid, task->tgid);
+			write_odd_call(st, task->pid, task->tgid, 0, false);
 		else
 			lose(ring, SWOLL_LOST_FROZEN);
 		goto out;
@@ -1080,12 +1181,12 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 		st->capture_len = 0;
 		if (call_of(st->nr, st->abi)->enters && !(call_of(st->nr, st->abi)->flags & SWOLL_CALL_EXEC))
 			capture_entry(st, st->nr, 1);
-		write_call(ring, st, task->pid, task->tgid, ret, true, false);
+		write_odd_call(st, task->pid, task->tgid, ret, true);
 		goto out;
 	}
 	if (unlikely(flags & SWOLL_TASK_FAULT) && !(call_of(st->nr, st->abi)->flags & SWOLL_CALL_EXEC))
 		capture_entry(st, st->nr, 1);
-	write_call(ring, st, task->pid, task->tgid, ret, true, true);
+	write_call(ring, st, task->pid, task->tgid, ret, true, true, true);
 	if (unlikely(call_of(st->nr, st->abi)->flags & SWOLL_CALL_CRED) && ret >= 0) {
 		u32 zero = 0;
 		struct scratch *scratch = bpf_map_lookup_elem(&scratches, &zero);
@@ -1337,7 +1438,7 @@ int BPF_PROG(sched_process_exit, struct task_struct *p)
 	if (state & SWOLL_FROZEN)
 		goto out;
 	if (st->flags & SWOLL_TASK_RUNNING && (!(state & SWOLL_DYING) || st->start < death->time))
-		write_unfinished(st, task->pid, task->tgid);
+		write_odd_call(st, task->pid, task->tgid, 0, false);
 	st->flags = 0;
 	now = bpf_ktime_get_ns();
 	if (!(state & SWOLL_DYING) || death->tgid == task->tgid) {
@@ -1602,6 +1703,18 @@ struct swoll_types {
 	struct swoll_page page;
 	struct swoll_record record;
 	struct swoll_capture capture;
+	struct swoll_fork fork;
+	struct swoll_exec exec;
+	struct swoll_exit exit;
+	struct swoll_signal signal;
+	struct swoll_ring ring;
+	struct swoll_slot slot;
+	struct swoll_node node;
+	struct swoll_arm arm;
+	struct swoll_watch watch;
 	struct swoll_alert alert;
+	struct swoll_task task;
+	struct swoll_running running;
+	struct swoll_call call;
 };
 const volatile struct swoll_types *types_of_layout;

@@ -255,7 +255,8 @@ enum swoll_ring_flag {
 	SWOLL_FROZEN = 1,	/* nothing is written */
 	SWOLL_DYING = 2,	/* only what a death still owes is written */
 	SWOLL_BOOT_DONE = 4,	/* the boot lane is full */
-	SWOLL_NO_PAYLOAD = 8,	/* the bytes of data buffers stay out */
+	SWOLL_NO_PAYLOAD = 8,	/* the bytes of data buffers stay out; takes effect with
+				 * the next swoll_node.generation */
 };
 /* How sure the kernel side is of the first process; more replaces less. */
 enum swoll_first {
@@ -345,7 +346,9 @@ struct swoll_task {
 	__u16 nr;
 	__u8 abi;
 	__u8 captures;	  /* number of them in `capture` */
-	__u32 capture_len;
+	__u16 capture_len;
+	__u16 payload;	  /* data buffers may be read; as its ring says */
+	__u64 place;	  /* scratch of the writer */
 	__u64 args[6];
 	__u8 capture[SWOLL_CAPTURE];
 };

@@ -102,7 +102,9 @@ type SwollSwollTask struct {
 	Nr         uint16
 	Abi        uint8
 	Captures   uint8
-	CaptureLen uint32
+	CaptureLen uint16
+	Payload    uint16
+	Place      uint64
 	Args       [6]uint64
 	Capture    [864]uint8
 }

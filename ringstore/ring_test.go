@@ -155,142 +155,180 @@ func TestHistory(t *testing.T) {
 	}
 }
 
-// task is a thread of the concurrent test.
+// A load is threads that make calls, one on each CPU.
+type load struct {
+	k     *kernel
+	tasks []task
+	limit int // calls of each thread
+	stop  atomic.Bool
+}
+
 type task struct {
 	tid uint32
 	// A call is marked running right after its time was taken; no list of tasks, which
 	// takes far longer, falls between the two.
 	entering atomic.Bool
 	running  atomic.Pointer[Running]
-	calls    []Event // made
+	calls    []Event // that were written
 }
+
+// run makes calls until it is told to stop.
+func (l *load) run(cpu int) {
+	task := &l.tasks[cpu]
+	task.tid = uint32(cpu + 1)
+	for n := 0; n < l.limit && !l.stop.Load(); n++ {
+		task.entering.Store(true)
+		e := Event{Kind: KindCall, Start: l.k.now(), TID: task.tid, PID: 1, Nr: uint16(n)}
+		// Each argument is a function of the call, so that mixed records are found out.
+		for i := range n % (maxArgs + 1) {
+			e.Args = append(e.Args, uint64(n)<<(8*i)^uint64(task.tid))
+		}
+		e.Captures = []Capture{{Data: []byte(fmt.Sprint(e.Start))}}
+		running := &Running{TID: e.TID, PID: e.PID, Life: 1, InCall: true, Start: e.Start, Nr: e.Nr, Captures: e.Captures}
+		copy(running.Args[:], e.Args)
+		task.running.Store(running)
+		task.entering.Store(false)
+		finish := l.k.now()
+		e.Duration, e.Ret = finish-e.Start, int64(n)
+		if l.k.write(cpu, Lane(1+n%3), finish, appendRecord(nil, &e)) {
+			task.calls = append(task.calls, e)
+		}
+		task.running.Store(nil)
+	}
+}
+
+// list is the list of running tasks.
+func (l *load) list() ([]Running, error) {
+	var all []Running
+	for i := range l.tasks {
+		for l.tasks[i].entering.Load() {
+			runtime.Gosched()
+		}
+		if r := l.tasks[i].running.Load(); r != nil {
+			all = append(all, *r)
+		}
+	}
+	return all, nil
+}
+
+// made returns the calls that were written, by start.
+func (l *load) made() []Event {
+	var all []Event
+	for i := range l.tasks {
+		all = append(all, l.tasks[i].calls...)
+	}
+	slices.SortFunc(all, byStart)
+	return all
+}
+
+func byStart(a, b Event) int { return int(a.Start - b.Start) }
 
 // Readers copy while all CPUs write: no record is torn, invented, or missing where the
 // history is complete, running calls included.
 func TestCopyWhileWriting(t *testing.T) {
-	t.Run("a cursor for each CPU", func(t *testing.T) {
-		copyWhileWriting(t, testShape(4, [Lanes]int{2, 12, 12, 40}, [Lanes]int{1, 2, 4, 4}), 60)
-	})
-	// Pages are taken again while they are copied.
-	t.Run("one cursor", func(t *testing.T) {
-		copyWhileWriting(t, testShape(4, [Lanes]int{1, 3, 2, 3}, [Lanes]int{1, 1, 1, 1}), 3000)
-	})
-}
-
-func copyWhileWriting(t *testing.T, shape layout.Shape, dumps int) {
-	k, ring := newKernel(t, shape)
-	tasks := make([]task, k.shape.Slots)
-	// Each argument is a function of the call, so that mixed records are found out.
-	argsOf := func(tid uint32, n int) (args []uint64) {
-		for i := range n % (maxArgs + 1) {
-			args = append(args, uint64(n)<<(8*i)^uint64(tid))
-		}
-		return args
-	}
-	var enough atomic.Bool
-	var writers sync.WaitGroup
-	for cpu := range tasks {
-		writers.Go(func() {
-			task := &tasks[cpu]
-			task.tid = uint32(cpu + 1)
-			for n := 0; !enough.Load(); n++ {
-				task.entering.Store(true)
-				e := Event{Kind: KindCall, Start: k.now(), TID: task.tid, PID: 1, Nr: uint16(n), Args: argsOf(task.tid, n)}
-				e.Captures = []Capture{{Data: []byte(fmt.Sprintf("%d", e.Start))}}
-				running := &Running{TID: e.TID, PID: e.PID, Life: 1, InCall: true, Start: e.Start, Nr: e.Nr, Captures: e.Captures}
-				copy(running.Args[:], e.Args)
-				task.running.Store(running)
-				task.entering.Store(false)
-				finish := k.now()
-				e.Duration, e.Ret = finish-e.Start, int64(n)
-				if k.write(cpu, Lane(1+n%3), finish, appendRecord(nil, &e)) {
-					task.calls = append(task.calls, e)
+	for _, test := range []struct {
+		name  string
+		shape layout.Shape
+		dumps int
+		limit int
+		whole bool // nothing is overwritten
+	}{
+		{"a cursor for each CPU", testShape(4, [Lanes]int{2, 12, 12, 40}, [Lanes]int{1, 2, 4, 4}), 60, 1 << 30, false},
+		// Pages are taken again while they are copied.
+		{"one cursor", testShape(4, [Lanes]int{1, 3, 2, 3}, [Lanes]int{1, 1, 1, 1}), 1500, 1 << 30, false},
+		{"no end", testShape(4, [Lanes]int{2, 300, 300, 300}, [Lanes]int{1, 1, 2, 4}), 1 << 30, 5000, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			k, ring := newKernel(t, test.shape)
+			l := &load{k: k, tasks: make([]task, k.shape.Slots), limit: test.limit}
+			var writers sync.WaitGroup
+			var ended atomic.Int32
+			for cpu := range l.tasks {
+				writers.Go(func() {
+					l.run(cpu)
+					ended.Add(1)
+				})
+			}
+			var histories []*History
+			for len(histories) < test.dumps && int(ended.Load()) < len(l.tasks) {
+				if k.clock.Load() < int64(100*len(histories)) {
+					runtime.Gosched() // until something happened
+					continue
 				}
-				task.running.Store(nil)
+				img, err := ring.Copy(k.now, l.list)
+				if err != nil {
+					t.Fatal(err)
+				}
+				histories = append(histories, img.History(Meta{}))
+			}
+			l.stop.Store(true)
+			writers.Wait()
+
+			made := l.made()
+			for i, h := range histories {
+				if err := checkDump(h, made); err != nil {
+					t.Fatalf("dump %d as of %d: %v", i, h.Now, err)
+				}
+				if test.whole && sum(h.Overwritten) > 0 {
+					t.Fatalf("dump %d: %v are said to be overwritten, nothing was", i, h.Overwritten)
+				}
+			}
+			last := history(t, k, ring)
+			if err := checkDump(last, made); err != nil {
+				t.Fatalf("when all is quiet: %v", err)
+			}
+			if total := sum(last.Held) + sum(last.Overwritten); total != uint64(len(made)) {
+				t.Errorf("%v held and %v overwritten are not the %d made", last.Held, last.Overwritten, len(made))
 			}
 		})
 	}
-	list := func() ([]Running, error) {
-		var all []Running
-		for i := range tasks {
-			for tasks[i].entering.Load() {
-				runtime.Gosched()
-			}
-			if r := tasks[i].running.Load(); r != nil {
-				all = append(all, *r)
-			}
-		}
-		return all, nil
-	}
-	var histories []*History
-	for i := range dumps {
-		for k.clock.Load() < int64(100*i) {
-			runtime.Gosched() // until something happened
-		}
-		img, err := ring.Copy(k.now, list)
-		if err != nil {
-			t.Fatal(err)
-		}
-		histories = append(histories, img.History(Meta{}))
-	}
-	enough.Store(true)
-	writers.Wait()
+}
 
-	made := make(map[int64]Event)
-	for i := range tasks {
-		for _, e := range tasks[i].calls {
-			made[e.Start] = e
+// checkDump compares a dump with the calls that were made until later.
+func checkDump(h *History, made []Event) error {
+	seen, held := make(map[int64]bool), uint64(0)
+	for i := range h.Events {
+		e := &h.Events[i]
+		if seen[e.Start] {
+			return fmt.Errorf("the call of %d is there twice", e.Start)
+		}
+		seen[e.Start] = true
+		got := bare(*e)
+		at, ok := slices.BinarySearchFunc(made, got, byStart)
+		if e.Unfinished {
+			if e.Seq != 0 || e.Start > h.Now {
+				return fmt.Errorf("the running call of %d has number %d", e.Start, e.Seq)
+			}
+			if !ok {
+				continue // its record was lost
+			}
+			// The list of running tasks has all six arguments.
+			want := &made[at]
+			got.Args = got.Args[:len(want.Args)]
+			got.Unfinished, got.Ret, got.Duration = false, want.Ret, want.Duration
+			if len(got.Args) == 0 {
+				got.Args = nil
+			}
+		} else {
+			held++
+			if e.Start+e.Duration > h.Now {
+				return fmt.Errorf("the call of %d ended at %d", e.Start, e.Start+e.Duration)
+			}
+		}
+		if !ok || !reflect.DeepEqual(made[at], got) {
+			return fmt.Errorf("event %d was not made so: %+v", i, *e)
 		}
 	}
-	last := history(t, k, ring)
-	for i, h := range append(histories, last) {
-		seen, held, total := make(map[int64]bool), uint64(0), uint64(0)
-		for j := range h.Events {
-			e := &h.Events[j]
-			want, ok := made[e.Start]
-			if seen[e.Start] {
-				t.Fatalf("dump %d has the call of %d twice", i, e.Start)
-			}
-			seen[e.Start] = true
-			got := bare(*e)
-			if e.Unfinished {
-				if e.Seq != 0 || e.Start > h.Now {
-					t.Fatalf("dump %d at %d has a running call of %d with number %d", i, h.Now, e.Start, e.Seq)
-				}
-				if !ok {
-					continue // its record was lost
-				}
-				// The list of running tasks has all six arguments.
-				got.Args = got.Args[:len(want.Args)]
-				got.Unfinished, got.Ret, got.Duration = false, want.Ret, want.Duration
-				if len(got.Args) == 0 {
-					got.Args = nil
-				}
-			} else {
-				held++
-				if e.Start+e.Duration > h.Now {
-					t.Fatalf("dump %d at %d has a call that ended at %d", i, h.Now, e.Start+e.Duration)
-				}
-			}
-			if !ok || !reflect.DeepEqual(want, got) {
-				t.Fatalf("dump %d: event %d was not made so (-made +read):\n%s", i, j, cmp.Diff(want, got))
-			}
-		}
-		for start := range made {
-			if start >= h.CompleteSince && start <= h.Now && !seen[start] {
-				t.Fatalf("dump %d misses the call of %d, though it is complete from %d to %d", i, start, h.CompleteSince, h.Now)
-			}
-		}
-		for lane := range Lanes {
-			total += h.Held[lane] + h.Overwritten[lane]
-		}
-		if held != sum(h.Held) || total > uint64(len(made)) {
-			t.Fatalf("dump %d shows %d records, says %v held and %v overwritten, of %d made", i, held, h.Held, h.Overwritten, len(made))
+	first, _ := slices.BinarySearchFunc(made, Event{Start: h.CompleteSince}, byStart)
+	for _, e := range made[first:] {
+		if e.Start <= h.Now && !seen[e.Start] {
+			return fmt.Errorf("the call of %d is missing, though it is complete from %d", e.Start, h.CompleteSince)
 		}
 	}
-	if total := sum(last.Held) + sum(last.Overwritten); total != uint64(len(made)) {
-		t.Errorf("%v held and %v overwritten are not the %d made", last.Held, last.Overwritten, len(made))
+	if held != sum(h.Held) || held+sum(h.Overwritten) > uint64(len(made)) {
+		return fmt.Errorf("it shows %d records, says %v held and %v overwritten, of %d made", held, h.Held, h.Overwritten, len(made))
 	}
+	return nil
 }
 
 // call writes one call by CPU 0 with the given times, of a process with one thread.

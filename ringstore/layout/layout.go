@@ -767,14 +767,16 @@ type Task struct {
 	Nr         uint16
 	ABI        uint8
 	Captures   uint8
-	CaptureLen uint32
+	CaptureLen uint16
+	Payload    uint16
+	Place      uint64
 	Args       [6]uint64
 	Capture    [864]uint8
 }
 
 // Size and offsets of struct swoll_task.
 const (
-	SizeofTask       = 952
+	SizeofTask       = 960
 	TaskAtCgroup     = 0
 	TaskAtGeneration = 8
 	TaskAtRing       = 16
@@ -784,8 +786,10 @@ const (
 	TaskAtABI        = 34
 	TaskAtCaptures   = 35
 	TaskAtCaptureLen = 36
-	TaskAtArgs       = 40
-	TaskAtCapture    = 88
+	TaskAtPayload    = 38
+	TaskAtPlace      = 40
+	TaskAtArgs       = 48
+	TaskAtCapture    = 96
 )
 
 // Watch is struct swoll_watch.
