@@ -5,3 +5,4 @@
 package bpf
 
 //go:generate go tool bpf2go -target amd64,arm64 -go-package bpf Swoll swoll.bpf.c -- -O2 -g -Wall -Werror -mcpu=v3 -I/usr/include/x86_64-linux-gnu
+//go:generate go run ./layoutgen -o ../ringstore/layout/layout.go swoll_x86_bpfel.o swoll_arm64_bpfel.o

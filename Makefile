@@ -1,0 +1,56 @@
+# Users need Go and root. `make help` lists the targets.
+GO ?= go
+PREFIX ?= /usr/local
+
+.PHONY: build
+build: ## Build bin/swolld and bin/swoll-dump.
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/ ./cmd/swolld ./cmd/swoll-dump
+
+.PHONY: demo
+demo: build ## Show the main job: a program dies, and its last calls are there (root).
+	@sh testdata/demo.sh bin
+
+.PHONY: test
+test: packages ## Run all tests, installing what they need (root; Debian's packages).
+	$(GO) test -timeout 20m ./...
+	$(GO) vet ./testdata/bench
+	$(GO) test ./testdata/bench
+
+.PHONY: race
+race: ## Run the tests that share memory between goroutines under the race detector.
+	$(GO) test -race -timeout 20m ./api/... ./client/... ./ringstore/... ./recorder/...
+
+.PHONY: fuzz
+fuzz: ## Fuzz the readers of bytes that others write, for FUZZTIME (30s) each.
+	sh testdata/fuzz.sh $(or $(FUZZTIME),30s)
+
+.PHONY: lint
+lint: ## Check format, vet and staticcheck.
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$unformatted" ]; then echo "gofmt would change: $$unformatted"; exit 1; fi
+	$(GO) vet ./... ./testdata/bench
+	$(GO) tool staticcheck ./... ./testdata/bench
+
+.PHONY: generate
+generate: packages ## Regenerate bindings, objects and tables (clang and libbpf-dev).
+	$(GO) generate ./... ./testdata/bench
+
+.PHONY: bench
+bench: build ## Print the cost table: what recording costs, beside what others cost (root).
+	$(GO) run ./testdata/bench -swolld bin/swolld
+
+.PHONY: packages
+packages: ## Install the Debian packages that tests and generators need.
+	@sh testdata/packages.sh
+
+.PHONY: install
+install: build ## Install the programs below PREFIX.
+	install -D -m 0755 bin/swolld $(DESTDIR)$(PREFIX)/sbin/swolld
+	install -D -m 0755 bin/swoll-dump $(DESTDIR)$(PREFIX)/bin/swoll-dump
+
+.PHONY: clean
+clean: ## Remove what was built.
+	rm -rf bin
+
+.PHONY: help
+help: ## List the targets.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

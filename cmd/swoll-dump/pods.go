@@ -1,0 +1,316 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/swoll-recorder/swoll/api"
+)
+
+func (a *app) listCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:     "list",
+		Aliases: []string{"ls"},
+		Short:   "What is recorded",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			format, err := a.format("text", "json", "wide", "yaml")
+			if err != nil {
+				return err
+			}
+			pods, err := a.client.Pods(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if format == "json" || format == "yaml" {
+				return a.encode(format, api.List[api.Pod]{Items: pods})
+			}
+			if len(pods) == 0 {
+				_, err := fmt.Fprintln(a.errOut, "Nothing is recorded.")
+				return err
+			}
+			return a.writePods(pods, format == "wide")
+		},
+	}
+}
+
+func (a *app) writePods(pods []api.Pod, wide bool) error {
+	header := []string{"POD", "CONTAINER", "INSTANCE", "STATE", "CALLS", "SPAN", "COMPLETE SINCE"}
+	if wide {
+		header = append(header, "OVERWRITTEN", "LOST", "BYTES", "ID", "CGROUP")
+	}
+	var t table
+	for _, p := range pods {
+		for _, c := range p.Containers {
+			since := ago(c.Ring.CompleteSince)
+			if wide {
+				since = stamp(c.Ring.CompleteSince)
+			}
+			row := []string{
+				p.Namespace + "/" + p.Name, c.Name, strconv.Itoa(c.Instance), c.State,
+				strconv.FormatUint(c.Ring.Records, 10), span(c.Ring.Newest.Sub(c.Ring.Oldest)), since,
+			}
+			if wide {
+				var lost []string
+				for _, cause := range slices.Sorted(maps.Keys(c.Ring.Lost)) {
+					if n := c.Ring.Lost[cause]; n > 0 {
+						lost = append(lost, fmt.Sprintf("%s=%d", cause, n))
+					}
+				}
+				row = append(row, strconv.FormatUint(c.Ring.Overwritten, 10), cmp.Or(strings.Join(lost, ","), "0"),
+					size(c.Ring.Bytes), c.ID, c.Cgroup)
+			}
+			t.add(row...)
+		}
+	}
+	return t.write(a.out, header...)
+}
+
+// selection is the flags that choose among a pod's containers.
+type selection struct {
+	container string
+	instance  int
+}
+
+func (s *selection) flags(cmd *cobra.Command) {
+	cmd.Flags().StringVarP(&s.container, "container", "c", "", "only this `container` of the pod")
+	cmd.Flags().IntVar(&s.instance, "instance", -1, "only this `life` of the container, counted from 0 (default: the newest)")
+}
+
+func (s *selection) of(a *app, cmd *cobra.Command, pod string) (api.Selector, error) {
+	namespace, name, err := a.pod(cmd.Context(), pod)
+	if err != nil {
+		return api.Selector{}, err
+	}
+	sel := api.Selector{Namespace: namespace, Pod: name, Container: s.container}
+	if cmd.Flags().Changed("instance") {
+		sel.Instance = &s.instance
+	}
+	return sel, nil
+}
+
+// filter is the flags that choose among the calls of a history.
+type filter struct{ api.DumpQuery }
+
+func (f *filter) flags(cmd *cobra.Command) {
+	g := cmd.Flags()
+	g.DurationVar(&f.Since, "since", 0, "only calls that ended in this `time` before the end, like 5s")
+	g.IntVar(&f.Last, "last", 0, "only the last `N`")
+	g.StringSliceVar(&f.Syscalls, "syscall", nil, "only these `calls`, like openat,read")
+	g.BoolVar(&f.Errors, "errors", false, "only failed calls")
+	g.Uint32Var(&f.PID, "pid", 0, "only this `process` or thread")
+	g.BoolVar(&f.All, "all", false, "also what is held from before the history is complete")
+}
+
+// query checks the flags as the service would.
+func (f *filter) query(cmd *cobra.Command, format string) (api.DumpQuery, error) {
+	q := f.DumpQuery
+	q.Format = format
+	for name, bad := range map[string]bool{
+		"since": q.Since <= 0, "last": q.Last <= 0, "pid": q.PID == 0,
+		"syscall": len(q.Syscalls) == 0 || slices.Contains(q.Syscalls, ""),
+	} {
+		if bad && cmd.Flags().Changed(name) {
+			return q, usagef("--%s %q: there is no such %s", name, cmd.Flag(name).Value, name)
+		}
+	}
+	return q, nil
+}
+
+func (a *app) dumpCommand() *cobra.Command {
+	var s selection
+	var f filter
+	cmd := &cobra.Command{
+		Use:   "dump POD",
+		Short: "The history up to now, oldest first; recording goes on",
+		Example: `  swoll-dump dump web
+  swoll-dump dump default/web -c app --since 5s --errors
+  swoll-dump dump web -o json | jq 'select(.error=="ENOENT").args.pathname'`,
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: a.completePods,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			format, err := a.format("text", "json")
+			if err != nil {
+				return err
+			}
+			q, err := f.query(cmd, format)
+			if err != nil {
+				return err
+			}
+			sel, err := s.of(a, cmd, args[0])
+			if err != nil {
+				return err
+			}
+			out := a.colored()
+			if err := a.client.Dump(cmd.Context(), sel, q, out); err != nil {
+				return err
+			}
+			return out.Flush()
+		},
+	}
+	s.flags(cmd)
+	f.flags(cmd)
+	return cmd
+}
+
+// freezeCommand is freeze or thaw.
+func (a *app) freezeCommand(verb string) *cobra.Command {
+	var s selection
+	var all bool
+	cmd := &cobra.Command{
+		Use:               verb + " POD | --all",
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: a.completePods,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			format, err := a.format("text", "json", "yaml")
+			if err != nil {
+				return err
+			}
+			if all == (len(args) == 1) {
+				return usagef("%s takes either a POD or --all", verb)
+			}
+			var sel *api.Selector
+			what := "the node"
+			if all && (s.container != "" || cmd.Flags().Changed("instance")) {
+				return usagef("--all means all containers: it goes without --container and --instance")
+			}
+			if !all {
+				one, err := s.of(a, cmd, args[0])
+				if err != nil {
+					return err
+				}
+				sel, what = &one, one.Namespace+"/"+one.Pod
+			}
+			change, done := a.client.Freeze, "frozen"
+			if verb == "thaw" {
+				change, done = a.client.Thaw, "thawed"
+			}
+			n, err := change(cmd.Context(), sel)
+			if err != nil {
+				return err
+			}
+			if format != "text" {
+				return a.encode(format, api.Changed{Changed: n})
+			}
+			_, err = fmt.Fprintf(a.out, "%s: %d containers %s\n", printable(what), n, done)
+			return err
+		},
+	}
+	cmd.Short = "Stops recording a pod, or the node, so that its history stays"
+	if verb == "thaw" {
+		cmd.Short = "Records again what was frozen"
+	}
+	s.flags(cmd)
+	cmd.Flags().BoolVar(&all, "all", false, "the whole node")
+	return cmd
+}
+
+func (a *app) recordCommand() *cobra.Command {
+	var name string
+	cmd := &cobra.Command{
+		Use:   "record CGROUP",
+		Short: "Records any cgroup, as a pod of the namespace host",
+		Example: `  swoll-dump record /sys/fs/cgroup/system.slice/nginx.service
+  swoll-dump dump host/nginx.service`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			format, err := a.format("text", "json", "yaml")
+			if err != nil {
+				return err
+			}
+			cgroup, err := filepath.Abs(args[0])
+			if err != nil {
+				return err
+			}
+			pod, err := a.client.Record(cmd.Context(), cgroup, name)
+			if err != nil {
+				return err
+			}
+			if format != "text" {
+				return a.encode(format, pod)
+			}
+			_, err = fmt.Fprintf(a.out, "%s is recorded\n", printable(pod.Namespace+"/"+pod.Name))
+			return err
+		},
+	}
+	cmd.Flags().StringVar(&name, "name", "", "list it by this `name` (default: the cgroup's)")
+	return cmd
+}
+
+func (a *app) forgetCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:               "forget POD",
+		Short:             "Ends a recording begun with record; its snapshots stay",
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: a.completePods,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if _, err := a.format("text"); err != nil {
+				return err
+			}
+			name, _ := strings.CutPrefix(args[0], api.HostNamespace+"/")
+			if strings.Contains(name, "/") {
+				return usagef("%s is a pod's; only what record began can be forgotten, in the namespace %s", args[0], api.HostNamespace)
+			}
+			if err := a.client.Forget(cmd.Context(), name); err != nil {
+				return err
+			}
+			_, err := fmt.Fprintf(a.out, "%s/%s is forgotten\n", api.HostNamespace, printable(name))
+			return err
+		},
+	}
+}
+
+func (a *app) versionCommand() *cobra.Command {
+	var clientOnly bool
+	cmd := &cobra.Command{
+		Use:   "version",
+		Short: "The versions of the client and the service",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			format, err := a.format("text", "json", "yaml")
+			if err != nil {
+				return err
+			}
+			var v struct {
+				Client  api.Version  `json:"client"`
+				Service *api.Version `json:"service,omitempty"`
+			}
+			v.Client = api.BuildVersion()
+			var unreachable error
+			if !clientOnly {
+				service, err := a.client.Version(cmd.Context())
+				if v.Service = &service; err != nil {
+					v.Service, unreachable = nil, err // the client's is shown anyway
+				}
+			}
+			if format != "text" {
+				return cmp.Or(a.encode(format, v), unreachable)
+			}
+			fmt.Fprintf(a.out, "client:  %s\n", versionLine(v.Client))
+			if v.Service != nil {
+				fmt.Fprintf(a.out, "service: %s\n", versionLine(*v.Service))
+			}
+			return unreachable
+		},
+	}
+	cmd.Flags().BoolVar(&clientOnly, "client", false, "only the client's: do not ask the service")
+	return cmd
+}
+
+func versionLine(v api.Version) string {
+	line := fmt.Sprintf("%s (%s, %s", v.Version, v.Go, v.Platform)
+	if v.Kernel != "" {
+		line += ", kernel " + v.Kernel
+	}
+	if v.Node != "" {
+		line += ", node " + v.Node
+	}
+	return line + ")"
+}

@@ -1,0 +1,317 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/google/renameio/v2"
+	"github.com/spf13/cobra"
+
+	"github.com/swoll-recorder/swoll/api"
+	"github.com/swoll-recorder/swoll/ringstore"
+	"github.com/swoll-recorder/swoll/ringstore/decode"
+)
+
+func (a *app) snapshotCommand() *cobra.Command {
+	var s selection
+	var reason string
+	cmd := &cobra.Command{
+		Use:               "snapshot POD",
+		Short:             "Saves the history up to now, and prints the snapshot's id",
+		Long:              "Snapshot freezes a pod, saves its history, one snapshot for each container, thaws\nit, and prints the ids.",
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: a.completePods,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			format, err := a.format("text", "json", "yaml")
+			if err != nil {
+				return err
+			}
+			sel, err := s.of(a, cmd, args[0])
+			if err != nil {
+				return err
+			}
+			made, err := a.client.Snapshot(cmd.Context(), sel, reason)
+			if err != nil {
+				return err
+			}
+			if format != "text" {
+				return a.encode(format, api.List[api.Snapshot]{Items: made})
+			}
+			for _, snap := range made {
+				fmt.Fprintln(a.out, snap.ID)
+			}
+			return nil
+		},
+	}
+	s.flags(cmd)
+	cmd.Flags().StringVar(&reason, "reason", "", "why, as a `text` for the list of snapshots")
+	return cmd
+}
+
+func (a *app) snapshotsCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:               "snapshots [POD]",
+		Short:             "What is saved",
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: a.completePods,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			format, err := a.format("text", "json", "wide", "yaml")
+			if err != nil {
+				return err
+			}
+			snaps, err := a.client.Snapshots(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if len(args) == 1 {
+				// The pod may be gone, so its namespace is looked up among the snapshots.
+				namespace, name, ok := strings.Cut(args[0], "/")
+				if !ok {
+					namespace, name = "", args[0]
+				}
+				snaps = slices.DeleteFunc(snaps, func(s api.Snapshot) bool {
+					return s.Pod != name || ok && s.Namespace != namespace
+				})
+			}
+			if format == "json" || format == "yaml" {
+				return a.encode(format, api.List[api.Snapshot]{Items: snaps})
+			}
+			if len(snaps) == 0 {
+				_, err := fmt.Fprintln(a.errOut, "There are no snapshots.")
+				return err
+			}
+			return a.writeSnapshots(snaps, format == "wide")
+		},
+	}
+}
+
+func (a *app) writeSnapshots(snaps []api.Snapshot, wide bool) error {
+	header := []string{"ID", "POD", "CONTAINER", "TRIGGER", "REASON", "CREATED", "SIZE"}
+	if wide {
+		header = append(header, "INSTANCE", "EXIT", "SIGNAL", "CALLS")
+	}
+	var t table
+	for _, s := range snaps {
+		reason, created := short(s.Reason, 60), ago(s.Created)
+		if wide {
+			reason, created = s.Reason, stamp(s.Created)
+		}
+		row := []string{s.ID, s.Namespace + "/" + s.Pod, s.Container, s.Trigger, reason, created, size(s.Bytes)}
+		if wide {
+			var exit, signal string
+			if s.ExitCode != nil {
+				exit = strconv.Itoa(*s.ExitCode)
+			}
+			if s.Signal != nil {
+				signal = *s.Signal
+			}
+			row = append(row, strconv.Itoa(s.Instance), exit, signal, strconv.FormatUint(s.Records, 10))
+		}
+		t.add(row...)
+	}
+	return t.write(a.out, header...)
+}
+
+// openFile reads a snapshot file. It returns nil without an error where arg is no file's
+// name, and what is whole of a damaged file, with the damage as error.
+func openFile(arg string) (*ringstore.History, error) {
+	f, err := os.Open(arg)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if info.IsDir() {
+		return nil, nil
+	}
+	snap, err := ringstore.ReadSnapshot(f, info.Size())
+	if err != nil {
+		err = fmt.Errorf("%s: %w", arg, err)
+	}
+	if snap == nil {
+		return nil, err
+	}
+	return snap.History(), err
+}
+
+// looksLikeFile tells whether arg can only have meant a file.
+func looksLikeFile(arg string) bool {
+	return strings.HasPrefix(arg, "/") || strings.HasPrefix(arg, ".") || strings.HasSuffix(arg, ".swoll")
+}
+
+func noFile(arg string) error {
+	return api.Errorf(api.CodeNotFound, "there is no file %s", arg)
+}
+
+func (a *app) showCommand() *cobra.Command {
+	var f filter
+	cmd := &cobra.Command{
+		Use:   "show ID|FILE",
+		Short: "The calls of a snapshot, or of a snapshot's file",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			format, err := a.format("text", "json")
+			if err != nil {
+				return err
+			}
+			q, err := f.query(cmd, format)
+			if err != nil {
+				return err
+			}
+			out := a.colored()
+			h, damage := openFile(args[0])
+			switch {
+			case h != nil:
+				err = decode.Write(out, q.Format, []*ringstore.History{h}, decode.Filter{
+					Since: q.Since, Last: q.Last, Syscalls: q.Syscalls, Errors: q.Errors, PID: q.PID, All: q.All,
+				})
+			case damage != nil:
+				return damage
+			case looksLikeFile(args[0]):
+				return noFile(args[0])
+			default:
+				err = a.client.SnapshotDump(cmd.Context(), args[0], q, out)
+			}
+			return cmp.Or(err, out.Flush(), damage)
+		},
+	}
+	f.flags(cmd)
+	return cmd
+}
+
+func (a *app) explainCommand() *cobra.Command {
+	var s selection
+	cmd := &cobra.Command{
+		Use:   "explain ID|FILE|POD",
+		Short: "How it died, and why",
+		Long: `Explain tells how a container died and why, by a snapshot, a snapshot's file, or
+the present history of a pod.`,
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: a.completePods,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			format, err := a.format("text", "json", "yaml")
+			if err != nil {
+				return err
+			}
+			wire := format
+			if format == "yaml" {
+				wire = "json"
+			}
+			var b bytes.Buffer
+			damage, err := a.explain(cmd, args[0], &s, wire, &b)
+			if err != nil {
+				return err
+			}
+			if format == "yaml" {
+				err = a.encode(format, json.RawMessage(b.Bytes()))
+			} else {
+				_, err = a.out.Write(b.Bytes())
+			}
+			return cmp.Or(err, damage)
+		},
+	}
+	s.flags(cmd)
+	return cmd
+}
+
+// explain writes the verdict on what arg means: a file, then a snapshot, then a pod. The
+// first error is a file's damage, which a verdict can be written in spite of.
+func (a *app) explain(cmd *cobra.Command, arg string, s *selection, format string, w io.Writer) (damage, err error) {
+	ctx := cmd.Context()
+	pod := s.container != "" || cmd.Flags().Changed("instance")
+	if !pod {
+		h, damage := openFile(arg)
+		if h != nil {
+			return damage, decode.WriteVerdict(w, format, decode.Explain(h), h)
+		}
+		if damage != nil {
+			return nil, damage
+		}
+		if looksLikeFile(arg) {
+			return nil, noFile(arg)
+		}
+	}
+	if !pod && !strings.Contains(arg, "/") {
+		err := a.client.Explain(ctx, arg, format, w)
+		if !errors.Is(err, api.ErrNotFound) {
+			return nil, err
+		}
+	}
+	sel, err := s.of(a, cmd, arg)
+	if errors.Is(err, api.ErrNotFound) && !pod {
+		return nil, api.Errorf(api.CodeNotFound, "%s is no snapshot, no file and no recorded pod", arg).
+			WithHint("swoll-dump snapshots, or swoll-dump list")
+	}
+	if err != nil {
+		return nil, err
+	}
+	return nil, a.client.ExplainPod(ctx, sel, format, w)
+}
+
+func (a *app) exportCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "export ID FILE",
+		Short: "Writes a snapshot to a file, to be read on any machine",
+		Long: `Export writes a snapshot to FILE, or with - to standard output. show and explain
+read it on any machine. It has what the programs read and wrote: only its owner may
+read it.`,
+		Args: cobra.ExactArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if _, err := a.format("text"); err != nil {
+				return err
+			}
+			id, file := args[0], args[1]
+			if file == "-" {
+				return a.client.SnapshotFile(cmd.Context(), id, a.out)
+			}
+			if info, err := os.Stat(file); err == nil && info.IsDir() {
+				file = filepath.Join(file, filepath.Base(id)+".swoll")
+			}
+			f, err := renameio.NewPendingFile(file, renameio.WithTempDir(filepath.Dir(file)), renameio.WithPermissions(0o600))
+			if err != nil {
+				return err
+			}
+			defer f.Cleanup()
+			if err := a.client.SnapshotFile(cmd.Context(), id, f); err != nil {
+				return err
+			}
+			return f.CloseAtomicallyReplace()
+		},
+	}
+}
+
+func (a *app) rmCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "rm ID...",
+		Short: "Removes snapshots",
+		Args:  cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if _, err := a.format("text"); err != nil {
+				return err
+			}
+			for _, id := range args {
+				if err := a.client.DeleteSnapshot(cmd.Context(), id); err != nil {
+					return err
+				}
+				fmt.Fprintf(a.out, "%s is removed\n", id)
+			}
+			return nil
+		},
+	}
+}

@@ -1,0 +1,384 @@
+package main_test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// snapshotEvents is the whole history in a snapshot.
+func (s *service) snapshotEvents(id string) []event {
+	s.t.Helper()
+	return s.events("/v1/snapshots/" + id + "/dump?format=json&all=true")
+}
+
+// deathNumbers returns the numbers of the calls that the program "death" makes before it
+// dies, in the order of the dump.
+func deathNumbers(t testing.TB, events []event) []int64 {
+	t.Helper()
+	var numbers []int64
+	for _, e := range events {
+		if e.name() != "lseek" || e.Error != "EBADF" || integer(t, e.Args["fd"]) != -1 {
+			continue
+		}
+		numbers = append(numbers, integer(t, e.Args["offset"]))
+	}
+	return numbers
+}
+
+// integer is an argument of a JSON dump that is a number.
+func integer(t testing.TB, arg any) int64 {
+	t.Helper()
+	switch v := arg.(type) {
+	case float64:
+		return int64(v)
+	case string:
+		n, err := strconv.ParseInt(v, 0, 64)
+		if err == nil {
+			return n
+		}
+	}
+	t.Fatalf("argument %v (%T) is not an integer", arg, arg)
+	return 0
+}
+
+func upTo(n int64) []int64 {
+	var all []int64
+	for i := range n {
+		all = append(all, i)
+	}
+	return all
+}
+
+// checkDeath checks the history of a death: the numbered calls before it are all there and
+// in order, and no call that began after it. pid is the process that died.
+func checkDeath(t testing.TB, events []event, pid int) {
+	t.Helper()
+	if diff := cmp.Diff(upTo(100), deathNumbers(t, events)); diff != "" {
+		t.Errorf("the calls before the death (want -, got +):\n%s", diff)
+	}
+	// The death is the delivery of the fatal signal or, where there is none, the end of
+	// the process's last thread.
+	var death *event
+	for i, e := range events {
+		if e.PID == pid && e.Event == "exit" {
+			death = &events[i]
+		}
+	}
+	if i := indexOf(events, func(e event) bool { return e.PID == pid && e.Event == "signal" }); i >= 0 {
+		death = &events[i]
+	}
+	if death == nil {
+		t.Errorf("neither a signal nor an exit of process %d is there", pid)
+		return
+	}
+	for _, e := range events {
+		if e.Syscall != nil && e.Start > death.Start {
+			t.Errorf("a call %.6f s after the death: %v", float64(e.Start-death.Start)/1e9, &e)
+			return
+		}
+	}
+}
+
+// logDelay logs how long the service needed from a death to its snapshot, and fails where it
+// is far beyond the second that is promised; the slack is for busy machines.
+func logDelay(t testing.TB, p *process) {
+	t.Helper()
+	delay := time.Since(p.died)
+	t.Logf("snapshot listed %v after the end of the process was seen", delay.Round(time.Millisecond))
+	if delay > 5*time.Second {
+		t.Errorf("the snapshot came after %v", delay)
+	}
+}
+
+// TestCrash: each kind of bad death leaves one snapshot, by itself, soon, with the right
+// trigger, exit code and signal, with the last calls before the death, and nothing after
+// it, though other threads go on until they are killed.
+func TestCrash(t *testing.T) {
+	t.Parallel()
+	s := newService(t)
+	for _, c := range []struct {
+		how     string
+		trigger string
+		code    int
+		signal  string
+		kill    syscall.Signal // sent from outside
+	}{
+		{"segv", "signal", 139, "SIGSEGV", 0},
+		{"abort", "signal", 134, "SIGABRT", 0},
+		{"exit", "exit", 3, "", 0},
+		{"wait", "signal", 137, "SIGKILL", syscall.SIGKILL},
+		{"wait", "signal", 143, "SIGTERM", syscall.SIGTERM},
+		{"oom", "oom", 137, "SIGKILL", 0},
+	} {
+		for _, noise := range []int{0, 3} {
+			name := fmt.Sprintf("%s-%d-%d", c.how, c.code, noise)
+			t.Run(name, func(t *testing.T) {
+				s := s.in(t)
+				cg := s.container(name)
+				// The noise goes to another lane than the numbered calls.
+				p := cg.start(program(t, "death"), c.how, strconv.Itoa(noise))
+				p.expect("ready")
+				if c.how == "oom" {
+					limitMemory(t, cg, p.pid, 24<<20)
+				}
+				p.send()
+				if c.kill != 0 {
+					p.expect("waiting")
+					p.cmd.Process.Signal(c.kill)
+				}
+				p.wait()
+				snap := s.waitSnapshot(name)
+				logDelay(t, p)
+				checkSnapshot(t, snap, c.trigger, c.code, c.signal)
+				events := s.snapshotEvents(snap.ID)
+				checkDeath(t, events, p.pid)
+				if c.kill != 0 {
+					checkInterrupted(t, events, p.pid)
+				}
+			})
+		}
+	}
+
+	t.Run("clean", func(t *testing.T) {
+		s := s.in(t)
+		cg := s.container("clean")
+		p := cg.start(program(t, "death"), "clean")
+		p.expect("ready")
+		p.send()
+		p.wait()
+		eventually(t, "state exited", func() error {
+			if state := s.ring("clean").State; state != "exited" {
+				return fmt.Errorf("state is %s", state)
+			}
+			return nil
+		})
+		if snaps := s.snapshots("clean"); len(snaps) != 0 {
+			t.Errorf("a clean exit left snapshots: %+v", snaps)
+		}
+		if diff := cmp.Diff(upTo(100), deathNumbers(t, s.dump("clean", "all=true"))); diff != "" {
+			t.Errorf("the history of a container that has exited:\n%s", diff)
+		}
+	})
+}
+
+// checkSnapshot checks what a snapshot's metadata says of the death.
+func checkSnapshot(t testing.TB, snap snapshot, trigger string, code int, signal string) {
+	t.Helper()
+	got := fmt.Sprintf("trigger %s", snap.Trigger)
+	if snap.ExitCode != nil {
+		got += fmt.Sprintf(", exit code %d", *snap.ExitCode)
+	}
+	if snap.Signal != nil {
+		got += ", " + *snap.Signal
+	}
+	want := fmt.Sprintf("trigger %s, exit code %d", trigger, code)
+	if signal != "" {
+		want += ", " + signal
+	}
+	if got != want {
+		t.Errorf("the snapshot says %s, want %s", got, want)
+	}
+	if snap.Namespace != "host" || snap.ID == "" || snap.Bytes == 0 || snap.Records == 0 {
+		t.Errorf("the snapshot's metadata is not filled: %+v", snap)
+	}
+}
+
+// checkInterrupted: the call that a process was killed in is shown as one that did not end,
+// never as one that failed.
+func checkInterrupted(t testing.TB, events []event, pid int) {
+	t.Helper()
+	for _, e := range events {
+		if e.name() == "pause" && e.TID == pid {
+			if e.Return != nil && *e.Return >= 0 || e.Error != "OK" && !strings.HasPrefix(e.Error, "ERESTART") && e.Error != "" {
+				t.Errorf("the call that was interrupted by the death: %v", &e)
+			}
+			return
+		}
+	}
+	t.Errorf("the call that process %d was killed in is not there", pid)
+}
+
+// limitMemory moves a process into a memory cgroup with a limit: the container's own where
+// v2 has the memory controller, else one of the v1 hierarchy.
+func limitMemory(t testing.TB, c *container, pid int, bytes int) {
+	t.Helper()
+	set := func(path, value string) {
+		t.Helper()
+		if err := os.WriteFile(path, []byte(value), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	root := legacy(t, "memory")
+	if root == "" {
+		for _, dir := range []string{unified(t), c.s.watch} {
+			set(filepath.Join(dir, "cgroup.subtree_control"), "+memory")
+		}
+		set(filepath.Join(c.dir, "memory.max"), strconv.Itoa(bytes))
+		set(filepath.Join(c.dir, "memory.swap.max"), "0")
+		return
+	}
+	dir := makeCgroup(t, root)
+	set(filepath.Join(dir, "memory.limit_in_bytes"), strconv.Itoa(bytes))
+	set(filepath.Join(dir, "memory.swappiness"), "0")
+	set(filepath.Join(dir, "cgroup.procs"), strconv.Itoa(pid))
+}
+
+// TestCrashesAtOnce: ten programs that crash at the same moment leave ten whole snapshots.
+func TestCrashesAtOnce(t *testing.T) {
+	t.Parallel()
+	const n = 10
+	s := newService(t)
+	var ps []*process
+	for i := range n {
+		p := s.container(fmt.Sprint("at-once-", i)).start(program(t, "death"), "segv")
+		p.expect("ready")
+		ps = append(ps, p)
+	}
+	for _, p := range ps {
+		p.send()
+	}
+	var first, last time.Time
+	for _, p := range ps {
+		p.wait()
+		if first.IsZero() || p.died.Before(first) {
+			first = p.died
+		}
+		if p.died.After(last) {
+			last = p.died
+		}
+	}
+	t.Logf("%d crashes within %v", n, last.Sub(first).Round(time.Microsecond))
+	for i, p := range ps {
+		snap := s.waitSnapshot(fmt.Sprint("at-once-", i))
+		logDelay(t, p)
+		checkSnapshot(t, snap, "signal", 139, "SIGSEGV")
+		events := s.snapshotEvents(snap.ID)
+		checkDeath(t, events, p.pid)
+		for _, e := range events {
+			if e.PID != p.pid {
+				t.Errorf("the snapshot of process %d has an event of process %d: %v", p.pid, e.PID, &e)
+				break
+			}
+		}
+		if i := indexOf(events, func(e event) bool { return e.name() == "execve" && e.Error == "OK" }); i < 0 {
+			t.Error("the execve of the program is not in its snapshot")
+		}
+	}
+}
+
+// indexOf is the index of the first event for which f is true, or -1.
+func indexOf(events []event, f func(event) bool) int {
+	for i, e := range events {
+		if f(e) {
+			return i
+		}
+	}
+	return -1
+}
+
+// TestCrashV1: where containers live in a v1 hierarchy, recordings go by the cgroups of
+// that hierarchy, and a death there leaves its snapshot just the same.
+func TestCrashV1(t *testing.T) {
+	t.Parallel()
+	root := legacy(t, "memory")
+	if root == "" {
+		// Cgroup v2 has no controller of this name, so v1 is always free to have it.
+		root = filepath.Join(t.TempDir(), "freezer")
+		mount(t, "cgroup", root, 0, "freezer")
+	}
+	s := prepareService(t, root)
+	s.start()
+	for _, how := range []string{"segv", "oom"} {
+		if how == "oom" && legacy(t, "memory") == "" {
+			continue // the memory controller is v2's: TestCrash has this case
+		}
+		c := s.container("v1-" + how)
+		// It enters its cgroup by itself, as runtimes do on v1.
+		enter := []string{"/bin/sh", "-c", `echo $$ > "$0/cgroup.procs"; exec "$@"`, c.dir}
+		p := startProcess(t, nil, append(enter, program(t, "death"), how)...)
+		p.expect("ready")
+		if how == "oom" {
+			if err := os.WriteFile(filepath.Join(c.dir, "memory.limit_in_bytes"), []byte("25165824"), 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+		p.send()
+		p.wait()
+		snap := s.waitSnapshot(c.name)
+		logDelay(t, p)
+		if how == "oom" {
+			checkSnapshot(t, snap, "oom", 137, "SIGKILL")
+		} else {
+			checkSnapshot(t, snap, "signal", 139, "SIGSEGV")
+		}
+		checkDeath(t, s.snapshotEvents(snap.ID), p.pid)
+	}
+}
+
+// TestFirstCall: recording begins in the moment in which a cgroup is made: the very first
+// calls of the process that is born into it are there.
+func TestFirstCall(t *testing.T) {
+	t.Parallel()
+	const n = 50
+	s := newService(t, "--memory", "16MiB", "--ring-size", "256KiB")
+	path := program(t, "once")
+	var ps []*process
+	for i := range n {
+		ps = append(ps, s.container(fmt.Sprint("first-", i)).start(path))
+	}
+	for i, p := range ps {
+		p.wait()
+		events := s.dump(fmt.Sprint("first-", i), "")
+		at := indexOf(events, func(e event) bool { return e.name() == "execve" && e.Error == "OK" })
+		if at < 0 {
+			t.Errorf("container %d: no execve among %d events", i, len(events))
+			continue
+		}
+		if e := events[at]; e.PID != p.pid || e.Args["filename"] != path {
+			t.Errorf("container %d: not the execve of %s by %d: %v", i, path, p.pid, &e)
+		}
+		if at := indexOf(events, func(e event) bool { return e.name() == "exit_group" }); at < 0 {
+			t.Errorf("container %d: no exit_group", i)
+		}
+	}
+}
+
+// TestRingsComeBack: the rings of containers that are gone record the next ones: far more
+// containers than there are rings, one after the other, are all recorded.
+func TestRingsComeBack(t *testing.T) {
+	t.Parallel()
+	s := newService(t, "--memory", "1MiB", "--ring-size", "256KiB")
+	for i := range 20 {
+		name := fmt.Sprint("turn-", i)
+		c := s.container(name)
+		// The service needs a moment to free a ring after the last one was taken.
+		eventually(t, "a ring for "+name, func() error {
+			for _, pod := range s.podNames() {
+				if pod == "host/"+name {
+					return nil
+				}
+			}
+			if err := os.Remove(c.dir); err != nil {
+				return err
+			}
+			return errors.Join(fmt.Errorf("not among %v", s.podNames()), os.Mkdir(c.dir, 0o755))
+		})
+		p := c.start(program(t, "death"), "clean")
+		p.expect("ready")
+		p.send()
+		p.wait()
+		if diff := cmp.Diff(upTo(100), deathNumbers(t, s.dump(name, "all=true"))); diff != "" {
+			t.Fatalf("container %d:\n%s", i, diff)
+		}
+		removeCgroup(t, c.dir)
+	}
+}

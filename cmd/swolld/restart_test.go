@@ -1,0 +1,194 @@
+package main_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cilium/ebpf/link"
+)
+
+// checkWhole checks that each thread's numbers in a dump are 0, 1, ... without a gap, and
+// returns the newest of all.
+func checkWhole(t testing.TB, s *service, pod string, threads int) uint32 {
+	t.Helper()
+	byThread := numbersByThread(t, s.text(pod, "all=true"))
+	if len(byThread) != threads {
+		t.Errorf("numbered calls of %d threads, want %d", len(byThread), threads)
+	}
+	var newest uint32
+	for tid, numbers := range byThread {
+		for i, n := range numbers {
+			if n != uint32(i) {
+				t.Fatalf("thread %d: call %d has number %d", tid, i, n)
+			}
+			newest = max(newest, n)
+		}
+	}
+	return newest
+}
+
+// TestKilledService: killed without warning under traffic, the service misses nothing:
+// the kernel side goes on, and the next start finds what was recorded before, meanwhile and
+// since, without a gap; arms containers made meanwhile; makes a snapshot of a crash that
+// happened meanwhile; and minds no stale socket. A clean stop and start does the same.
+func TestKilledService(t *testing.T) {
+	t.Parallel()
+	const threads = 2
+	s := newService(t, "--memory", "64MiB", "--ring-size", "16MiB")
+	c := s.container("traffic")
+	p := c.start(program(t, "numbers"), "recent", fmt.Sprint(threads), "0", "200000")
+	p.expect("ready")
+	p.send()
+	var newest uint32
+	progress := func() {
+		t.Helper()
+		before := newest
+		eventually(t, "further calls", func() error {
+			if newest = checkWhole(t, s, c.name, threads); newest < before+100 {
+				return fmt.Errorf("%d now, %d before", newest, before)
+			}
+			return nil
+		})
+	}
+	progress()
+
+	s.kill()
+	if _, err := os.Stat(s.socket); err != nil {
+		t.Errorf("a stale socket is part of this test: %v", err)
+	}
+	crash := s.container("crash-meanwhile")
+	victim := crash.start(program(t, "death"), "segv")
+	victim.expect("ready")
+	victim.send()
+	victim.wait()
+	born := s.container("born-meanwhile")
+	alive := born.start(program(t, "death"), "wait")
+	alive.expect("ready")
+	alive.send()
+	alive.expect("waiting")
+	time.Sleep(200 * time.Millisecond) // traffic that no service sees
+	s.start()
+
+	progress()
+	snap := s.waitSnapshot(crash.name)
+	checkSnapshot(t, snap, "signal", 139, "SIGSEGV")
+	checkDeath(t, s.snapshotEvents(snap.ID), victim.pid)
+	if got := deathNumbers(t, s.dump(born.name, "all=true")); len(got) != 100 {
+		t.Errorf("the container that was born meanwhile: %d of its 100 calls", len(got))
+	}
+
+	// Again and again, also while it starts.
+	for range 3 {
+		s.kill()
+		s.start()
+	}
+	progress()
+	s.stop()
+	if _, err := os.Stat(s.socket); !os.IsNotExist(err) {
+		t.Errorf("the socket is still there after a clean stop: %v", err)
+	}
+	time.Sleep(100 * time.Millisecond)
+	s.start()
+	progress()
+	if snaps := s.snapshots(""); len(snaps) != 1 || snaps[0].ID != snap.ID {
+		t.Errorf("snapshots after the restarts: %+v, want %s alone", snaps, snap.ID)
+	}
+
+	p.in.Close()
+	for range threads {
+		p.expect("done")
+	}
+	checkWhole(t, s, c.name, threads)
+	if ring := s.ring(c.name).Ring; ring.Overwritten != 0 {
+		t.Errorf("%d overwritten: the ring was too small for this test", ring.Overwritten)
+	}
+}
+
+// TestUninstall: after a stop, what is pinned records on; --uninstall removes all of it,
+// also from the kernel, and is content to find nothing.
+func TestUninstall(t *testing.T) {
+	t.Parallel()
+	s := newService(t)
+	c := s.container("stays")
+	p := c.start(program(t, "death"), "wait")
+	p.expect("ready")
+	if code, out := s.uninstall(); code == 0 {
+		t.Errorf("--uninstall under a running service succeeded:\n%s", out)
+	}
+	s.stop()
+	p.send()
+	p.expect("waiting")
+	s.start()
+	if got := deathNumbers(t, s.dump(c.name, "")); len(got) != 100 {
+		t.Errorf("%d of the 100 calls that were made without the service", len(got))
+	}
+	s.stop()
+
+	var links []link.ID
+	for _, path := range strings.Fields(s.pinned()) {
+		l, err := link.LoadPinnedLink(path, nil)
+		if err != nil {
+			continue // a map, or a program
+		}
+		info, err := l.Info()
+		if err != nil {
+			t.Fatal(err)
+		}
+		links = append(links, info.ID)
+		l.Close()
+	}
+	if len(links) == 0 {
+		t.Fatalf("no link is pinned below %s: %s", s.pins, s.pinned())
+	}
+	if code, out := s.uninstall(); code != 0 {
+		t.Fatalf("--uninstall: exit status %d\n%s", code, out)
+	}
+	if _, err := os.Stat(s.pins); !os.IsNotExist(err) {
+		t.Errorf("the pin directory: %v", err)
+	}
+	if left := s.pinned(); left != "" {
+		t.Errorf("still pinned:\n%s", left)
+	}
+	for _, id := range links {
+		eventually(t, fmt.Sprint("link ", id, " is gone"), func() error {
+			l, err := link.NewFromID(id)
+			if err != nil {
+				return nil
+			}
+			l.Close()
+			return fmt.Errorf("it is still there")
+		})
+	}
+	if code, out := s.uninstall(); code != 0 {
+		t.Errorf("--uninstall with nothing there: exit status %d\n%s", code, out)
+	}
+}
+
+// TestNotPinned: with an empty --pin-dir nothing is left behind by a service that ended.
+func TestNotPinned(t *testing.T) {
+	t.Parallel()
+	s := prepareService(t, unified(t), "--pin-dir", "")
+	s.start()
+	c := s.container("unpinned")
+	p := c.start(program(t, "death"), "clean")
+	p.expect("ready")
+	p.send()
+	p.wait()
+	if got := deathNumbers(t, s.dump(c.name, "all=true")); len(got) != 100 {
+		t.Errorf("%d of 100 calls", len(got))
+	}
+	s.stop()
+	if left, err := filepath.Glob(filepath.Dir(s.pins) + "/*"); err != nil || len(left) != 0 {
+		t.Errorf("left in the bpffs: %v (%v)", left, err)
+	}
+	s.start()
+	if pods := s.podNames(); len(pods) > 1 || len(pods) == 1 && pods[0] != "host/unpinned" {
+		t.Errorf("pods after a start from nothing: %v", pods)
+	}
+	s.stop()
+	s.args = nil // for the clean-up
+}

@@ -1,0 +1,509 @@
+package recorder
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"sort"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/swoll-recorder/swoll/api"
+	"github.com/swoll-recorder/swoll/ringstore"
+	"github.com/swoll-recorder/swoll/ringstore/decode"
+	"github.com/swoll-recorder/swoll/ringstore/layout"
+)
+
+// all returns the present instances, ordered by name and number.
+func (r *Recorder) all() []*instance {
+	r.mu.Lock()
+	list := slices.Collect(maps.Values(r.instances))
+	r.mu.Unlock()
+	sort.Slice(list, func(a, b int) bool {
+		x, y := list[a], list[b]
+		if x.identity != y.identity {
+			return x.identity.String() < y.identity.String()
+		}
+		return x.number < y.number
+	})
+	return list
+}
+
+// refresh takes in rings that were armed since the loop last looked.
+func (r *Recorder) refresh() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for ring := range r.k.shape.Rings {
+		if r.k.rings != nil && atomic.LoadUint64(&r.k.control(ring).Life) != 0 {
+			r.adoptRing(ring, "")
+		}
+	}
+}
+
+// alive runs f while the instance's ring cannot be freed. False: it was freed.
+func (i *instance) alive(f func()) bool {
+	i.mu.RLock()
+	defer i.mu.RUnlock()
+	if i.freed {
+		return false
+	}
+	f()
+	return true
+}
+
+// Pods implements api.Backend.
+func (r *Recorder) Pods(context.Context) ([]api.Pod, error) {
+	r.refresh()
+	var pods []api.Pod
+	offset := wallOffset()
+	for _, i := range r.all() {
+		var c api.Container
+		var err error
+		if !i.alive(func() { c, err = r.container(i, offset) }) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if n := len(pods); n > 0 && pods[n-1].Namespace == i.identity.namespace && pods[n-1].Name == i.identity.pod {
+			pods[n-1].Containers = append(pods[n-1].Containers, c)
+			continue
+		}
+		pods = append(pods, api.Pod{
+			Namespace: i.identity.namespace, Name: i.identity.pod, UID: i.identity.uid,
+			Containers: []api.Container{c},
+		})
+	}
+	return pods, nil
+}
+
+// container describes an instance. Called while it is alive.
+func (r *Recorder) container(i *instance, offset int64) (api.Container, error) {
+	ring, err := ringstore.NewRing(r.k.ring(i.ring), r.k.shape)
+	if err != nil {
+		return api.Container{}, err
+	}
+	stat := ring.Stat(monotonic)
+	at := func(ns int64) time.Time {
+		if ns == 0 {
+			return time.Time{}
+		}
+		return time.Unix(0, ns+offset).UTC()
+	}
+	return api.Container{
+		Name: i.identity.container, ID: i.identity.containerID, Instance: i.number,
+		Cgroup: r.relative(i), State: i.state(r.k.control(i.ring)),
+		Ring: api.Ring{
+			Bytes:       int64(r.k.shape.Bytes),
+			Records:     stat.Records(),
+			Overwritten: stat.TotalOverwritten(),
+			Lost:        stat.Lost,
+			Oldest:      at(stat.Oldest), Newest: at(stat.Newest), CompleteSince: at(stat.CompleteSince),
+		},
+	}, nil
+}
+
+// find returns the instances that a selector names: the newest of each container, if it
+// names no instance.
+func (r *Recorder) find(sel api.Selector) ([]*instance, error) {
+	r.refresh()
+	newest := map[string]*instance{}
+	var pod bool
+	for _, i := range r.all() {
+		if i.identity.namespace != sel.Namespace || i.identity.pod != sel.Pod {
+			continue
+		}
+		pod = true
+		if sel.Container != "" && i.identity.container != sel.Container || sel.Instance != nil && i.number != *sel.Instance {
+			continue
+		}
+		newest[i.identity.container] = i // all() is ordered by number
+	}
+	list := slices.Collect(maps.Values(newest))
+	sort.Slice(list, func(a, b int) bool { return list[a].identity.container < list[b].identity.container })
+	switch {
+	case !pod:
+		return nil, api.Errorf(api.CodeNotFound, "no pod %s/%s is recorded", sel.Namespace, sel.Pod).
+			WithHint("swoll-dump list shows the recorded ones")
+	case len(list) == 0:
+		what := "container " + sel.Container
+		if sel.Instance != nil {
+			what += fmt.Sprintf(" instance %d", *sel.Instance)
+		}
+		return nil, api.Errorf(api.CodeNotFound, "pod %s/%s has no %s", sel.Namespace, sel.Pod, strings.TrimSpace(what)).
+			WithHint("swoll-dump list shows the recorded ones")
+	}
+	return list, nil
+}
+
+// copyRings copies the rings of several instances as of one instant.
+func (r *Recorder) copyRings(list []*instance) (metas []*ringstore.Meta, images []*ringstore.Image, err error) {
+	// The order counts: calls that end between these two have a record by the time that
+	// the ring is copied.
+	now := monotonic()
+	running := sync.OnceValues(r.k.running)
+	for _, i := range list {
+		var img *ringstore.Image
+		var meta *ringstore.Meta
+		ok := i.alive(func() {
+			var ring *ringstore.Ring
+			if ring, err = ringstore.NewRing(r.k.ring(i.ring), r.k.shape); err == nil {
+				meta = r.meta(i)
+				img, err = ring.Copy(func() int64 { return now }, running)
+			}
+		})
+		if err != nil {
+			return nil, nil, fmt.Errorf("copying the ring of %s: %w", i, err)
+		}
+		if ok {
+			metas, images = append(metas, meta), append(images, img)
+		}
+	}
+	if len(images) == 0 {
+		return nil, nil, api.Errorf(api.CodeNotFound, "the history was just freed")
+	}
+	return metas, images, nil
+}
+
+// histories decodes the rings of several instances as of one instant.
+func (r *Recorder) histories(list []*instance) ([]*ringstore.History, error) {
+	metas, images, err := r.copyRings(list)
+	if err != nil {
+		return nil, err
+	}
+	hs := make([]*ringstore.History, len(images))
+	for n, img := range images {
+		hs[n] = img.History(*metas[n])
+	}
+	return hs, nil
+}
+
+func filterOf(q api.DumpQuery) decode.Filter {
+	return decode.Filter{Since: q.Since, Last: q.Last, Syscalls: q.Syscalls, Errors: q.Errors, PID: q.PID, All: q.All}
+}
+
+// Dump implements api.Backend.
+func (r *Recorder) Dump(_ context.Context, sel api.Selector, q api.DumpQuery, w io.Writer) error {
+	list, err := r.find(sel)
+	if err != nil {
+		return err
+	}
+	return r.dump(list, q, w)
+}
+
+func (r *Recorder) dump(list []*instance, q api.DumpQuery, w io.Writer) error {
+	hs, err := r.histories(list)
+	if err != nil {
+		return err
+	}
+	return decode.Write(w, q.Format, hs, filterOf(q))
+}
+
+// DumpCgroup implements api.Backend.
+func (r *Recorder) DumpCgroup(_ context.Context, path string, q api.DumpQuery, w io.Writer) error {
+	r.refresh()
+	want := strings.Trim(path, "/")
+	var found *instance
+	for _, i := range r.all() {
+		rel := strings.Trim(r.relative(i), "/")
+		if want != "" && (rel == want || strings.HasSuffix(rel, "/"+want) || i.dir != "" && strings.Trim(i.dir, "/") == want) {
+			found = i
+		}
+	}
+	if found == nil {
+		return api.Errorf(api.CodeNotFound, "no recorded cgroup ends in %q", path).WithHint("swoll-dump list -o wide shows the recorded ones")
+	}
+	return r.dump([]*instance{found}, q, w)
+}
+
+// Freeze implements api.Backend.
+func (r *Recorder) Freeze(_ context.Context, sel *api.Selector) (int, error) {
+	return r.each(sel, func(i *instance) bool {
+		c := r.k.control(i.ring)
+		if atomic.LoadUint32(&c.Flags)&(layout.RingFlagFrozen|layout.RingFlagDying) != 0 {
+			return false
+		}
+		return r.freeze(c)
+	})
+}
+
+func (r *Recorder) freeze(c *layout.Ring) bool {
+	atomic.StoreUint64(&c.Frozen, uint64(monotonic()))
+	return atomic.OrUint32(&c.Flags, layout.RingFlagFrozen)&layout.RingFlagFrozen == 0
+}
+
+// Thaw implements api.Backend. A ring that a death froze is thawed by the recorder
+// itself, once its snapshot is saved.
+func (r *Recorder) Thaw(_ context.Context, sel *api.Selector) (int, error) {
+	return r.each(sel, func(i *instance) bool {
+		c := r.k.control(i.ring)
+		if atomic.LoadUint64(&c.Death.Ready) != 0 {
+			return false
+		}
+		return r.thaw(i, c)
+	})
+}
+
+func (r *Recorder) thaw(i *instance, c *layout.Ring) bool {
+	from := atomic.LoadUint64(&c.Frozen)
+	if atomic.AndUint32(&c.Flags, ^uint32(layout.RingFlagFrozen))&layout.RingFlagFrozen == 0 {
+		return false
+	}
+	i.addGap(from, uint64(monotonic()))
+	return true
+}
+
+// each applies f to the selected instances, or to all, and counts where it is true.
+func (r *Recorder) each(sel *api.Selector, f func(*instance) bool) (int, error) {
+	var list []*instance
+	if sel == nil {
+		r.refresh()
+		list = r.all()
+	} else {
+		var err error
+		if list, err = r.find(*sel); err != nil {
+			return 0, err
+		}
+	}
+	n := 0
+	for _, i := range list {
+		i.alive(func() {
+			if f(i) {
+				n++
+			}
+		})
+	}
+	return n, nil
+}
+
+// Snapshot implements api.Backend.
+func (r *Recorder) Snapshot(_ context.Context, sel api.Selector, reason string) ([]api.Snapshot, error) {
+	list, err := r.find(sel)
+	if err != nil {
+		return nil, err
+	}
+	var snaps []api.Snapshot
+	for _, i := range list {
+		s, err := r.save(i, api.TriggerManual, reason, false)
+		if err != nil {
+			return nil, err
+		}
+		snaps = append(snaps, s)
+	}
+	return snaps, nil
+}
+
+// deathTriggers name what froze a ring.
+var deathTriggers = map[uint32]string{
+	layout.DeathKindSignal: api.TriggerSignal,
+	layout.DeathKindOOM:    api.TriggerOOM,
+	layout.DeathKindExit:   api.TriggerExit,
+}
+
+// save writes a snapshot of an instance. For a manual one the ring is frozen meanwhile.
+func (r *Recorder) save(i *instance, trigger, reason string, death bool) (api.Snapshot, error) {
+	var meta *ringstore.Meta
+	var img *ringstore.Image
+	var err error
+	ok := i.alive(func() {
+		c := r.k.control(i.ring)
+		if death {
+			// Whatever its last thread still does: this is what the snapshot holds.
+			atomic.OrUint32(&c.Flags, layout.RingFlagFrozen)
+		} else if atomic.LoadUint32(&c.Flags)&(layout.RingFlagFrozen|layout.RingFlagDying) == 0 && r.freeze(c) {
+			// The copy is taken in well under a millisecond; then recording goes on.
+			defer atomic.AndUint32(&c.Flags, ^uint32(layout.RingFlagFrozen))
+		}
+		var ring *ringstore.Ring
+		if ring, err = ringstore.NewRing(r.k.ring(i.ring), r.k.shape); err != nil {
+			return
+		}
+		meta = r.meta(i)
+		img, err = ring.Copy(monotonic, r.k.running)
+		if !death && err == nil {
+			meta.State = api.StateFrozen
+		}
+	})
+	if err != nil {
+		return api.Snapshot{}, fmt.Errorf("copying the ring of %s: %w", i, err)
+	}
+	if !ok {
+		return api.Snapshot{}, api.Errorf(api.CodeNotFound, "the history of %s was just freed", i)
+	}
+	meta.Trigger, meta.Reason = trigger, reason
+	snap, err := r.store.save(meta, img)
+	if err != nil {
+		if errors.Is(err, errNoStore) {
+			return snap, api.Errorf(api.CodeUnavailable, "%w", err).WithHint("start swolld with --state-dir")
+		}
+		return snap, err
+	}
+	r.metrics.saved(trigger)
+	return snap, nil
+}
+
+// Snapshots implements api.Backend.
+func (r *Recorder) Snapshots(context.Context) ([]api.Snapshot, error) { return r.store.list(), nil }
+
+// SnapshotByID implements api.Backend.
+func (r *Recorder) SnapshotByID(_ context.Context, id string) (api.Snapshot, error) {
+	return r.store.get(id)
+}
+
+// SnapshotDump implements api.Backend.
+func (r *Recorder) SnapshotDump(_ context.Context, id string, q api.DumpQuery, w io.Writer) error {
+	h, err := r.store.history(id)
+	if err != nil {
+		return err
+	}
+	return decode.Write(w, q.Format, []*ringstore.History{h}, filterOf(q))
+}
+
+// Explain implements api.Backend.
+func (r *Recorder) Explain(_ context.Context, id, format string, w io.Writer) error {
+	h, err := r.store.history(id)
+	if err != nil {
+		return err
+	}
+	return decode.WriteVerdict(w, format, decode.Explain(h), h)
+}
+
+// ExplainPod implements api.Backend.
+func (r *Recorder) ExplainPod(_ context.Context, sel api.Selector, format string, w io.Writer) error {
+	list, err := r.find(sel)
+	if err != nil {
+		return err
+	}
+	hs, err := r.histories(list)
+	if err != nil {
+		return err
+	}
+	for _, h := range hs {
+		if err := decode.WriteVerdict(w, format, decode.Explain(h), h); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// SnapshotFile implements api.Backend.
+func (r *Recorder) SnapshotFile(_ context.Context, id string) (io.ReadSeekCloser, api.Snapshot, error) {
+	return r.store.open(id)
+}
+
+// DeleteSnapshot implements api.Backend.
+func (r *Recorder) DeleteSnapshot(_ context.Context, id string) error { return r.store.remove(id) }
+
+// Record implements api.Backend.
+func (r *Recorder) Record(_ context.Context, cgroup, name string) (api.Pod, error) {
+	dir, err := filepath.EvalSymlinks(cgroup)
+	if err != nil {
+		if errors.Is(err, os.ErrNotExist) {
+			return api.Pod{}, api.Errorf(api.CodeNotFound, "cgroup %s does not exist", cgroup)
+		}
+		return api.Pod{}, api.Errorf(api.CodeBadRequest, "cgroup %s: %w", cgroup, err)
+	}
+	mounted, err := mountedHierarchies()
+	if err != nil {
+		return api.Pod{}, err
+	}
+	h, err := hierarchyOf(dir, mounted)
+	if err != nil {
+		return api.Pod{}, api.Errorf(api.CodeBadRequest, "%w", err)
+	}
+	if h.id != r.h.id {
+		return api.Pod{}, api.Errorf(api.CodeConflict, "cgroup %s is in hierarchy %s, and this service records by %s", cgroup, h, r.h).
+			WithHint("give the cgroup's path below %s", r.h.mount)
+	}
+	if dir == h.mount {
+		return api.Pod{}, api.Errorf(api.CodeBadRequest, "%s is the root of all cgroups; give one below it", cgroup)
+	}
+	if name == "" {
+		name = filepath.Base(dir)
+	}
+	if len(name) > layout.SizesName-1 || strings.ContainsAny(name, "/\x00") {
+		return api.Pod{}, api.Errorf(api.CodeBadRequest, "name %q: must have no slash, and at most %d bytes", name, layout.SizesName-1)
+	}
+	if _, err := r.find(api.Selector{Namespace: api.HostNamespace, Pod: name}); err == nil && !r.allGone(name) {
+		return api.Pod{}, api.Errorf(api.CodeConflict, "the name %s is taken", name).WithHint("give another --name, or swoll-dump forget %s", name)
+	}
+	if err := r.arm(dir, name); err != nil {
+		switch {
+		case errors.Is(err, errRecorded):
+			return api.Pod{}, api.Errorf(api.CodeConflict, "cgroup %s: %w", cgroup, err)
+		case errors.Is(err, errNoRing):
+			return api.Pod{}, api.Errorf(api.CodeUnavailable, "cgroup %s: %w", cgroup, err).WithHint("raise swolld's --memory, or forget others")
+		}
+		return api.Pod{}, err
+	}
+	pods, err := r.Pods(context.Background())
+	if err != nil {
+		return api.Pod{}, err
+	}
+	for _, p := range pods {
+		if p.Namespace == api.HostNamespace && p.Name == name {
+			return p, nil
+		}
+	}
+	return api.Pod{}, api.Errorf(api.CodeNotFound, "%s was removed meanwhile", name)
+}
+
+// allGone tells whether no living cgroup has a name.
+func (r *Recorder) allGone(name string) bool {
+	for _, i := range r.all() {
+		if i.identity.namespace == api.HostNamespace && i.identity.pod == name &&
+			atomic.LoadUint64(&r.k.control(i.ring).Gone) == 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// Forget implements api.Backend. It also frees what containers left that are gone.
+func (r *Recorder) Forget(_ context.Context, name string) error {
+	r.refresh()
+	var found, watched bool
+	for _, i := range r.all() {
+		if i.identity.namespace != api.HostNamespace || i.identity.pod != name {
+			continue
+		}
+		found = true
+		if !i.byHand && atomic.LoadUint64(&r.k.control(i.ring).Gone) == 0 {
+			watched = true
+			continue
+		}
+		if err := r.release(i); err != nil {
+			return err
+		}
+	}
+	switch {
+	case !found:
+		return api.Errorf(api.CodeNotFound, "no recording is named %s", name).WithHint("swoll-dump list shows the recorded ones")
+	case watched:
+		return api.Errorf(api.CodeConflict, "%s is recorded because it is below a watched cgroup", name).
+			WithHint("only recordings made by hand can be forgotten")
+	}
+	return nil
+}
+
+// Version implements api.Backend.
+func (r *Recorder) Version() api.Version {
+	v := api.BuildVersion()
+	v.Kernel, v.Node = r.kernelRelease, r.cfg.NodeName
+	return v
+}
+
+// Ready implements api.Backend.
+func (r *Recorder) Ready() error {
+	if p := r.failure.Load(); p != nil {
+		return *p
+	}
+	return nil
+}

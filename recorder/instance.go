@@ -1,0 +1,241 @@
+package recorder
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/swoll-recorder/swoll/api"
+	"github.com/swoll-recorder/swoll/ringstore"
+	"github.com/swoll-recorder/swoll/ringstore/layout"
+)
+
+// An instance is one life of a container: the use of one ring.
+type instance struct {
+	ring     uint32
+	life     uint64
+	cgroupID uint64
+	dir      string // the cgroup's directory; empty if it was gone before it was found
+	identity identity
+	number   int // counts the lives of a container of this name, from 0
+	byHand   bool   // not below a watched cgroup
+
+	noteMu sync.Mutex
+	notes  []string // what readers of its dumps must know
+
+	// The service is the only one that frees a ring; it does not while somebody copies it.
+	mu    sync.RWMutex
+	freed bool
+
+	// Only the recorder's loop uses these.
+	handled uint64    // time of the last death that was dealt with
+	retry   time.Time // when to try again to save it
+	tries   int
+}
+
+// identity is whose history it is.
+type identity struct {
+	namespace, pod, uid, container, containerID string
+}
+
+func (id identity) String() string { return id.namespace + "/" + id.pod + "/" + id.container }
+
+// unknown stands for a name that is not known yet. It is never guessed.
+const unknown = "unknown"
+
+// podUID finds the pod's uid in the name of its cgroup: podUID with the cgroupfs driver,
+// kubepods[-QOS]-podUID.slice with systemd's, which writes - as _.
+var podUID = regexp.MustCompile(`^(?:kubepods(?:-[a-z]+)?-)?pod([0-9a-f]{8}[-_][0-9a-f_-]{4,})(?:\.slice)?$`)
+
+// identify says what the names of a cgroup and its parent tell.
+func identify(parent, name string) identity {
+	if m := podUID.FindStringSubmatch(parent); m != nil {
+		id := strings.TrimSuffix(name, ".scope")
+		if i := strings.LastIndexByte(id, '-'); i >= 0 {
+			id = id[i+1:]
+		}
+		uid := strings.ReplaceAll(m[1], "_", "-")
+		return identity{namespace: unknown, pod: "pod" + uid, uid: uid, container: id[:min(12, len(id))], containerID: id}
+	}
+	return identity{namespace: api.HostNamespace, pod: name, container: name}
+}
+
+// cString is a C string in a fixed array.
+func cString(b []uint8) string {
+	s, _, _ := strings.Cut(string(b), "\x00")
+	return s
+}
+
+// state is what api.Container calls it.
+func (i *instance) state(c *layout.Ring) string {
+	switch {
+	case atomic.LoadUint64(&c.Gone) != 0:
+		return api.StateExited
+	case atomic.LoadUint32(&c.Flags)&(layout.RingFlagFrozen|layout.RingFlagDying) != 0:
+		return api.StateFrozen
+	case (i.handled != 0 || atomic.LoadUint64(&c.Exited) != 0) && !populated(i.dir):
+		return api.StateExited
+	}
+	return api.StateRecording
+}
+
+// maxNotes bounds the notes of an instance; the first one is kept.
+const maxNotes = 16
+
+// note adds something that readers of the instance's dumps must know.
+func (i *instance) note(text string) {
+	i.noteMu.Lock()
+	defer i.noteMu.Unlock()
+	if i.notes = append(i.notes, text); len(i.notes) > maxNotes {
+		i.notes = append(i.notes[:1:1], i.notes[2:]...)
+	}
+}
+
+func (i *instance) allNotes() []string {
+	i.noteMu.Lock()
+	defer i.noteMu.Unlock()
+	return slices.Clone(i.notes)
+}
+
+// addGap notes that a ring was frozen from one time of CLOCK_MONOTONIC to another.
+func (i *instance) addGap(from, to uint64) {
+	offset := wallOffset()
+	at := func(ns uint64) string { return time.Unix(0, int64(ns)+offset).UTC().Format("15:04:05.000000") }
+	i.note(fmt.Sprintf("nothing was recorded from %s to %s UTC: the ring was frozen", at(from), at(to)))
+}
+
+// String names the instance for people.
+func (i *instance) String() string { return fmt.Sprintf("%s#%d", i.identity, i.number) }
+
+// monotonic is the clock of all records, in ns.
+func monotonic() int64 {
+	var ts unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts)
+	return ts.Nano()
+}
+
+// wallOffset added to a time of CLOCK_MONOTONIC gives Unix time in ns.
+func wallOffset() int64 {
+	before := monotonic()
+	wall := time.Now().UnixNano()
+	return wall - (before+monotonic())/2
+}
+
+// findCgroup finds the directory of a recorded cgroup; empty: it is gone. byHand tells
+// that it is below no watched one.
+func findCgroup(h hierarchy, roots []watchRoot, c *layout.Ring) (dir string, byHand bool) {
+	name, parent := escapeGlob(cString(c.Name[:])), escapeGlob(cString(c.Parent[:]))
+	for _, r := range roots {
+		patterns := []string{filepath.Join(r.dir, name)}
+		if r.kubepods {
+			patterns = []string{filepath.Join(r.dir, parent, name), filepath.Join(r.dir, "*", parent, name)}
+		}
+		for _, p := range patterns {
+			found, _ := filepath.Glob(p)
+			for _, dir := range found {
+				if got, err := cgroupID(dir); err == nil && got == c.Cgroup {
+					return dir, false
+				}
+			}
+		}
+		if filepath.Base(r.dir) == cString(c.Parent[:]) && !r.kubepods {
+			return "", false // gone from here
+		}
+	}
+	if atomic.LoadUint64(&c.Gone) != 0 {
+		return "", false
+	}
+	// Recorded by hand, under any name, before this service began: look everywhere.
+	_ = filepath.WalkDir(h.mount, func(p string, d fs.DirEntry, err error) error {
+		if err != nil || !d.IsDir() {
+			return nil
+		}
+		if got, err := cgroupID(p); err == nil && got == c.Cgroup {
+			dir = p
+			return fs.SkipAll
+		}
+		return nil
+	})
+	return dir, dir != ""
+}
+
+func escapeGlob(s string) string {
+	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(s)
+}
+
+// meta describes an instance for its dumps and snapshots.
+func (r *Recorder) meta(i *instance) *ringstore.Meta {
+	c := r.k.control(i.ring)
+	m := &ringstore.Meta{
+		Version:     1,
+		Namespace:   i.identity.namespace,
+		Pod:         i.identity.pod,
+		PodUID:      i.identity.uid,
+		Container:   i.identity.container,
+		ContainerID: i.identity.containerID,
+		Instance:    i.number,
+		Cgroup:      r.relative(i),
+		CgroupID:    i.cgroupID,
+		Node:        r.cfg.NodeName,
+		Arch:        goarch,
+		Kernel:      r.kernelRelease,
+		State:       i.state(c),
+		Created:     time.Now().UTC(),
+		Armed:       int64(c.Armed),
+		WallOffset:  wallOffset(),
+		Notes:       i.allNotes(),
+	}
+	return m
+}
+
+// relative is the cgroup's path below the root of its hierarchy.
+func (r *Recorder) relative(i *instance) string {
+	if i.dir == "" {
+		c := r.k.control(i.ring)
+		return "…/" + filepath.Join(cString(c.Parent[:]), cString(c.Name[:]))
+	}
+	rel, err := filepath.Rel(r.h.mount, i.dir)
+	if err != nil {
+		return i.dir
+	}
+	return "/" + rel
+}
+
+// firstProcess finds the process of a cgroup that the others come from: the one whose
+// parent is outside. 0: there is none.
+func firstProcess(dir string) uint32 {
+	data, err := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
+	if err != nil {
+		return 0
+	}
+	inside := map[string]bool{}
+	pids := strings.Fields(string(data))
+	for _, p := range pids {
+		inside[p] = true
+	}
+	for _, p := range pids {
+		stat, err := os.ReadFile("/proc/" + p + "/stat")
+		if err != nil {
+			continue
+		}
+		// proc_pid_stat(5): the name in parentheses may hold anything, also ')'.
+		s := string(stat)
+		f := strings.Fields(s[strings.LastIndexByte(s, ')')+1:])
+		if len(f) > 1 && !inside[f[1]] {
+			var pid uint32
+			if _, err := fmt.Sscan(p, &pid); err == nil {
+				return pid
+			}
+		}
+	}
+	return 0
+}

@@ -1,0 +1,574 @@
+package recorder
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sort"
+	"strings"
+	"sync/atomic"
+	"unsafe"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
+	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
+
+	"github.com/swoll-recorder/swoll/bpf"
+	"github.com/swoll-recorder/swoll/ringstore"
+	"github.com/swoll-recorder/swoll/ringstore/layout"
+)
+
+// The names under which maps and links are pinned are those of the C source. The
+// global variables are one map.
+const (
+	nodeMap     = ".bss"
+	nodePin     = "node"
+	runningProg = "running"
+)
+
+var mapNames = []string{"rings", "tasks", "cgroups", "watches", "pool", "alerts", "scratches", nodeMap}
+
+// The order in which programs are attached. Arming comes last: no ring is handed out
+// before everything that fills and retires it is in place.
+var attachOrder = []string{
+	"sys_exit", "sys_enter", "sched_process_exit", "signal_deliver",
+	"sched_process_exec", "sched_process_fork", "cgroup_rmdir", "cgroup_mkdir",
+}
+
+// kernel is the kernel side as the service sees it: its maps, its memory, its links.
+type kernel struct {
+	log     *slog.Logger
+	pinDir  string // empty: not pinned
+	adopted bool
+	shape   layout.Shape
+	maps    map[string]*ebpf.Map
+	links   []link.Link
+	iter    *link.Iter
+	rings   []byte // all rings, mapped
+	node    []byte // struct swoll_node, mapped
+	lock    *os.File
+}
+
+// pinName is the file name of a map below the pin directory.
+func pinName(m string) string {
+	if m == nodeMap {
+		return nodePin
+	}
+	return m
+}
+
+// openKernel adopts what is pinned, or loads the kernel side afresh.
+func openKernel(cfg Config, h hierarchy) (*kernel, error) {
+	if err := checkPrivileges(); err != nil {
+		return nil, err
+	}
+	k := &kernel{log: cfg.Logger, pinDir: cfg.PinDir, maps: map[string]*ebpf.Map{}}
+	if err := k.open(cfg, h); err != nil {
+		k.close()
+		return nil, err
+	}
+	return k, nil
+}
+
+func (k *kernel) open(cfg Config, h hierarchy) error {
+	if k.pinDir != "" {
+		if err := k.lockPins(); err != nil {
+			return err
+		}
+		ok, err := k.adopt()
+		if err != nil {
+			return err
+		}
+		if ok && (k.shape.Hierarchy != h.id) {
+			return fmt.Errorf("what is pinned in %s records cgroup hierarchy %d, and the watched cgroups are in %d; try: swolld --uninstall", k.pinDir, k.shape.Hierarchy, h.id)
+		}
+		if ok {
+			want, err := shapeOf(cfg.Memory, cfg.RingSize, possibleCPUs())
+			if err == nil && (want.Bytes != k.shape.Bytes || want.Rings != k.shape.Rings) {
+				k.log.Warn("keeping the pinned rings; memory and ring size change with swolld --uninstall",
+					"rings", k.shape.Rings, "ringBytes", k.shape.Bytes)
+			}
+			k.adopted = true
+			return nil
+		}
+	}
+	return k.load(cfg, h)
+}
+
+// load loads, fills and attaches everything, and pins it.
+func (k *kernel) load(cfg Config, h hierarchy) error {
+	if _, err := btf.LoadKernelSpec(); err != nil {
+		return fmt.Errorf("this kernel does not describe its types (BTF): %w; it needs CONFIG_DEBUG_INFO_BTF=y, and /sys/kernel/btf/vmlinux readable", err)
+	}
+	shape, err := shapeOf(cfg.Memory, cfg.RingSize, possibleCPUs())
+	if err != nil {
+		return err
+	}
+	shape.Hierarchy, shape.Subsystem = h.id, h.subsystem
+	k.shape = shape
+
+	spec, err := bpf.LoadSwoll()
+	if err != nil {
+		return fmt.Errorf("reading the built-in BPF object: %w", err)
+	}
+	spec.Maps["rings"].ValueSize = shape.Bytes
+	spec.Maps["rings"].MaxEntries = shape.Rings
+	spec.Maps["pool"].MaxEntries = shape.Rings
+	spec.Maps["cgroups"].MaxEntries = max(16384, 4*shape.Rings)
+	for name, value := range map[string]any{
+		"shape":        shape,
+		"limit_data":   uint32(cfg.DataLimit),
+		"limit_string": uint32(cfg.StringLimit),
+		"calls":        callTable(runtime.GOARCH, cfg.DataLimit, cfg.StringLimit),
+		"routine":      routineTable(),
+	} {
+		if err := spec.Variables[name].Set(value); err != nil {
+			return fmt.Errorf("setting %s of the BPF object: %w", name, err)
+		}
+	}
+	coll, err := ebpf.NewCollection(spec)
+	if err != nil {
+		return explainLoad(err)
+	}
+	defer coll.Close()
+	for _, name := range mapNames {
+		if k.maps[name] = coll.DetachMap(name); k.maps[name] == nil {
+			return fmt.Errorf("the built-in BPF object has no map %s", name)
+		}
+	}
+	if err := k.mapMemory(); err != nil {
+		return err
+	}
+	copy(k.node[layout.NodeAtShape:], unsafe.Slice((*byte)(unsafe.Pointer(&shape)), layout.SizeofShape))
+	for i := range shape.Rings {
+		if err := k.maps["pool"].Update(nil, i, ebpf.UpdateAny); err != nil {
+			return fmt.Errorf("filling the pool of rings: %w", err)
+		}
+	}
+	for _, name := range attachOrder {
+		l, err := link.AttachTracing(link.TracingOptions{Program: coll.Programs[name]})
+		if err != nil {
+			return fmt.Errorf("attaching %s: %w", name, err)
+		}
+		k.links = append(k.links, l)
+	}
+	if k.iter, err = link.AttachIter(link.IterOptions{Program: coll.Programs[runningProg]}); err != nil {
+		return fmt.Errorf("attaching the task iterator: %w", err)
+	}
+	return k.pin()
+}
+
+// pin pins everything into a directory beside the final one, which is then renamed: so
+// a service that dies in between leaves nothing that looks whole.
+func (k *kernel) pin() error {
+	if k.pinDir == "" {
+		return nil
+	}
+	dir := filepath.Join(k.pinDir, "new")
+	if err := removePins(dir); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("making %s: %w", dir, err)
+	}
+	for name, m := range k.maps {
+		if err := m.Pin(filepath.Join(dir, pinName(name))); err != nil {
+			return fmt.Errorf("pinning map %s: %w", name, err)
+		}
+	}
+	for i, l := range k.links {
+		if err := l.Pin(filepath.Join(dir, "link_"+attachOrder[i])); err != nil {
+			return fmt.Errorf("pinning link %s: %w", attachOrder[i], err)
+		}
+	}
+	if err := k.iter.Pin(filepath.Join(dir, "link_"+runningProg)); err != nil {
+		return fmt.Errorf("pinning the task iterator: %w", err)
+	}
+	if err := os.Rename(dir, k.pinned()); err != nil {
+		return fmt.Errorf("putting the pins in place: %w", err)
+	}
+	return nil
+}
+
+func (k *kernel) pinned() string { return filepath.Join(k.pinDir, "recorder") }
+
+// adopt takes over what another service pinned. False: there is nothing, or nothing
+// that this version understands.
+func (k *kernel) adopt() (bool, error) {
+	dir := k.pinned()
+	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
+		return false, nil
+	}
+	give := func(why string, err error) (bool, error) {
+		k.log.Warn("what is pinned cannot be adopted and is replaced; the history in it is lost", "dir", dir, "why", why, "err", err)
+		k.closeMaps()
+		if err := removePins(dir); err != nil {
+			return false, err
+		}
+		return false, nil
+	}
+	for _, name := range mapNames {
+		m, err := ebpf.LoadPinnedMap(filepath.Join(dir, pinName(name)), nil)
+		if err != nil {
+			return give("map "+name+" is missing", err)
+		}
+		k.maps[name] = m
+	}
+	for _, name := range append([]string{runningProg}, attachOrder...) {
+		if _, err := os.Stat(filepath.Join(dir, "link_"+name)); err != nil {
+			return give("link "+name+" is missing", err)
+		}
+	}
+	m, err := unix.Mmap(k.maps[nodeMap].FD(), 0, int(k.maps[nodeMap].ValueSize()), unix.PROT_READ, unix.MAP_SHARED)
+	if err != nil {
+		return give("node state cannot be mapped", err)
+	}
+	shape := *(*layout.Shape)(unsafe.Pointer(&m[layout.NodeAtShape]))
+	_ = unix.Munmap(m)
+	if shape.Layout != layout.SizesLayout {
+		return give(fmt.Sprintf("its layout is %d, this version's is %d", shape.Layout, layout.SizesLayout), nil)
+	}
+	if shape.Bytes != k.maps["rings"].ValueSize() || shape.Rings != k.maps["rings"].MaxEntries() {
+		return give("its shape contradicts itself", nil)
+	}
+	k.shape = shape
+	if err := k.mapMemory(); err != nil {
+		return false, err
+	}
+	l, err := link.LoadPinnedLink(filepath.Join(dir, "link_"+runningProg), nil)
+	if err != nil {
+		return give("the task iterator cannot be opened", err)
+	}
+	iter, ok := l.(*link.Iter)
+	if !ok {
+		return give("the task iterator is none", errors.Join(l.Close()))
+	}
+	k.iter = iter
+	return true, nil
+}
+
+// mapMemory maps the rings and the node state.
+func (k *kernel) mapMemory() (err error) {
+	const rw = unix.PROT_READ | unix.PROT_WRITE
+	size := int(k.shape.Bytes) * int(k.shape.Rings)
+	if k.rings, err = unix.Mmap(k.maps["rings"].FD(), 0, size, rw, unix.MAP_SHARED); err != nil {
+		return fmt.Errorf("mapping %d bytes of ring memory: %w", size, err)
+	}
+	if k.node, err = unix.Mmap(k.maps[nodeMap].FD(), 0, int(k.maps[nodeMap].ValueSize()), rw, unix.MAP_SHARED); err != nil {
+		return fmt.Errorf("mapping the node state: %w", err)
+	}
+	return nil
+}
+
+// ring is the memory of one ring.
+func (k *kernel) ring(i uint32) []byte {
+	n := int(k.shape.Bytes)
+	return k.rings[int(i)*n : (int(i)+1)*n : (int(i)+1)*n]
+}
+
+// control is the control area of a ring, shared with the kernel: what changes under the
+// reader is to be read with sync/atomic.
+func (k *kernel) control(i uint32) *layout.Ring {
+	return (*layout.Ring)(unsafe.Pointer(&k.ring(i)[int(k.shape.Pages)*layout.SizesPage]))
+}
+
+// slot is one CPU's part of a ring's control area.
+func (k *kernel) slot(ring, n uint32) *layout.Slot {
+	at := int(k.shape.Pages)*layout.SizesPage + layout.SizesSlotsAt + int(n)*layout.SizesSlot
+	return (*layout.Slot)(unsafe.Pointer(&k.ring(ring)[at]))
+}
+
+func (k *kernel) nodeState() *layout.Node {
+	return (*layout.Node)(unsafe.Pointer(&k.node[0]))
+}
+
+// running reads the task iterator: all tasks of recorded cgroups, with the calls that
+// they are in.
+func (k *kernel) running() ([]ringstore.Running, error) {
+	r, err := k.iter.Open()
+	if err != nil {
+		return nil, fmt.Errorf("opening the task iterator: %w", err)
+	}
+	defer r.Close()
+	data, err := io.ReadAll(r)
+	if err != nil {
+		return nil, fmt.Errorf("reading the task iterator: %w", err)
+	}
+	return ringstore.ParseRunning(data)
+}
+
+// watch lets every cgroup that is made below the one with this id be a container.
+func (k *kernel) watch(id uint64, w layout.Watch) error {
+	if err := k.maps["watches"].Update(id, w, ebpf.UpdateAny); err != nil {
+		return fmt.Errorf("watching cgroup %d: %w", id, err)
+	}
+	return nil
+}
+
+// enter lets a cgroup be recorded into a ring. False: it was recorded already.
+func (k *kernel) enter(id uint64, arm layout.Arm) (bool, error) {
+	err := k.maps["cgroups"].Update(id, arm, ebpf.UpdateNoExist)
+	if errors.Is(err, ebpf.ErrKeyExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("entering cgroup %d: %w", id, err)
+	}
+	atomic.AddUint32(&k.nodeState().Filter[id%layout.SizesFilter], 1)
+	return true, nil
+}
+
+// leave ends the recording of all cgroups of a ring, and waits until no program that
+// saw them is running.
+func (k *kernel) leave(ring uint32, life uint64) error {
+	var id uint64
+	var arm layout.Arm
+	var ids []uint64
+	it := k.maps["cgroups"].Iterate()
+	for it.Next(&id, &arm) {
+		if arm.Ring == ring && arm.Life == life {
+			ids = append(ids, id)
+		}
+	}
+	if err := it.Err(); err != nil {
+		return fmt.Errorf("listing recorded cgroups: %w", err)
+	}
+	for _, id := range ids {
+		err := k.maps["cgroups"].Delete(id)
+		if errors.Is(err, ebpf.ErrKeyNotExist) {
+			continue // the kernel side was faster, and has counted it out
+		}
+		if err != nil {
+			return fmt.Errorf("removing cgroup %d: %w", id, err)
+		}
+		atomic.AddUint32(&k.nodeState().Filter[id%layout.SizesFilter], ^uint32(0))
+	}
+	k.invalidate()
+	return waitForPrograms()
+}
+
+// invalidate makes every task look its cgroup up again.
+func (k *kernel) invalidate() { atomic.AddUint64(&k.nodeState().Generation, 1) }
+
+// free zeroes a ring that nobody writes any more, and returns it to the pool.
+func (k *kernel) free(ring uint32) error {
+	clear(k.ring(ring))
+	if err := k.maps["pool"].Update(nil, ring, ebpf.UpdateAny); err != nil {
+		return fmt.Errorf("returning ring %d to the pool: %w", ring, err)
+	}
+	return nil
+}
+
+// take takes a ring from the pool. False: there is none.
+func (k *kernel) take() (uint32, bool, error) {
+	var ring uint32
+	err := k.maps["pool"].LookupAndDelete(nil, &ring)
+	if errors.Is(err, ebpf.ErrKeyNotExist) {
+		return 0, false, nil
+	}
+	if err != nil {
+		return 0, false, fmt.Errorf("taking a ring from the pool: %w", err)
+	}
+	return ring, true, nil
+}
+
+func (k *kernel) closeMaps() {
+	for _, m := range k.maps {
+		_ = m.Close()
+	}
+	clear(k.maps)
+}
+
+// close lets go of everything; what is pinned goes on.
+func (k *kernel) close() {
+	for _, l := range k.links {
+		_ = l.Close()
+	}
+	if k.iter != nil {
+		_ = k.iter.Close()
+	}
+	if k.rings != nil {
+		_ = unix.Munmap(k.rings)
+	}
+	if k.node != nil {
+		_ = unix.Munmap(k.node)
+	}
+	k.rings, k.node, k.links, k.iter = nil, nil, nil, nil
+	k.closeMaps()
+	if k.lock != nil {
+		_ = k.lock.Close()
+	}
+}
+
+// lockPins makes the pin directory, on a bpffs, and keeps other services out of it.
+func (k *kernel) lockPins() error {
+	f, err := openPinDir(k.pinDir)
+	if err != nil {
+		return err
+	}
+	k.lock = f
+	return nil
+}
+
+func openPinDir(dir string) (*os.File, error) {
+	if err := ensureBPFFS(dir); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("making the pin directory: %w", err)
+	}
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil, fmt.Errorf("opening the pin directory: %w", err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("pin directory %s is in use by another swolld (%w); stop it first, or give this one a --pin-dir of its own", dir, err)
+	}
+	return f, nil
+}
+
+// ensureBPFFS mounts a bpffs at its usual place if the directory is to be there and
+// nothing is.
+func ensureBPFFS(dir string) error {
+	const usual = "/sys/fs/bpf"
+	var st unix.Statfs_t
+	at := filepath.Clean(dir)
+	for {
+		err := unix.Statfs(at, &st)
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, unix.ENOENT) || at == "/" {
+			return fmt.Errorf("pin directory %s: %w", dir, err)
+		}
+		at = filepath.Dir(at)
+	}
+	if st.Type == unix.BPF_FS_MAGIC {
+		return nil
+	}
+	if at == usual || strings.HasPrefix(filepath.Clean(dir), usual+"/") {
+		if err := unix.Mount("bpf", usual, "bpf", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "mode=0700"); err != nil {
+			return fmt.Errorf("mounting a bpffs at %s: %w; try --pin-dir '' to record only as long as the service runs", usual, err)
+		}
+		return nil
+	}
+	return fmt.Errorf("pin directory %s is not on a bpffs; try: mount -t bpf bpf %s, or --pin-dir '' to record only as long as the service runs", dir, at)
+}
+
+// removePins removes a directory of pins, and with the last reference what they hold.
+func removePins(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("reading %s: %w", dir, err)
+	}
+	// Arming goes first, so that nothing new begins while the rest goes.
+	sort.Slice(entries, func(i, j int) bool { return entries[i].Name() < entries[j].Name() })
+	for _, e := range entries {
+		if err := os.Remove(filepath.Join(dir, e.Name())); err != nil {
+			return fmt.Errorf("removing a pin: %w", err)
+		}
+	}
+	if err := os.Remove(dir); err != nil {
+		return fmt.Errorf("removing %s: %w", dir, err)
+	}
+	return nil
+}
+
+// Uninstall removes all that a Recorder with this pin directory left in the kernel. It
+// fails while such a Recorder runs. Snapshots stay.
+func Uninstall(pinDir string, log *slog.Logger) error {
+	if pinDir == "" {
+		return errors.New("nothing is pinned without a pin directory")
+	}
+	if err := checkPrivileges(); err != nil {
+		return err
+	}
+	if _, err := os.Stat(pinDir); errors.Is(err, os.ErrNotExist) {
+		log.Info("nothing is pinned", "dir", pinDir)
+		return nil
+	}
+	f, err := openPinDir(pinDir)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	for _, d := range []string{"recorder", "new"} {
+		if err := removePins(filepath.Join(pinDir, d)); err != nil {
+			return err
+		}
+	}
+	if err := os.Remove(pinDir); err != nil {
+		return fmt.Errorf("removing the pin directory: %w", err)
+	}
+	log.Info("removed what was pinned", "dir", pinDir)
+	return nil
+}
+
+// membarrierGlobal is MEMBARRIER_CMD_GLOBAL of linux/membarrier.h.
+const membarrierGlobal = 1
+
+// waitForPrograms returns when every BPF program that was running has ended: membarrier
+// waits for a grace period of RCU, and programs run inside of one.
+func waitForPrograms() error {
+	_, _, errno := unix.Syscall(unix.SYS_MEMBARRIER, membarrierGlobal, 0, 0)
+	if errno != 0 {
+		return fmt.Errorf("waiting for running programs (membarrier): %w", errno)
+	}
+	return nil
+}
+
+// checkPrivileges names what the process may not do but must.
+func checkPrivileges() error {
+	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&hdr, &data[0]); err != nil {
+		return fmt.Errorf("reading the capabilities of this process: %w", err)
+	}
+	has := func(c int) bool { return data[c/32].Effective>>(c%32)&1 == 1 }
+	if has(unix.CAP_SYS_ADMIN) {
+		return nil
+	}
+	var missing []string
+	for _, c := range []struct {
+		bit  int
+		name string
+	}{{unix.CAP_BPF, "CAP_BPF"}, {unix.CAP_PERFMON, "CAP_PERFMON"}} {
+		if !has(c.bit) {
+			missing = append(missing, c.name)
+		}
+	}
+	if missing != nil {
+		return fmt.Errorf("missing privileges: %s; run as root, or grant them", strings.Join(missing, " and "))
+	}
+	return nil
+}
+
+// explainLoad makes one line of the verifier's many.
+func explainLoad(err error) error {
+	var ve *ebpf.VerifierError
+	if errors.As(err, &ve) {
+		line := strings.SplitN(err.Error(), "\n", 2)[0]
+		return fmt.Errorf("the kernel refuses the recorder's programs: %s; it needs Linux 6.1 or newer, with BTF, task storage and iterators", line)
+	}
+	if errors.Is(err, unix.ENOMEM) {
+		return fmt.Errorf("the kernel has no memory for the rings: %w; lower --memory", err)
+	}
+	return fmt.Errorf("loading the recorder's programs: %w", err)
+}
+
+func possibleCPUs() int {
+	n, err := ebpf.PossibleCPU()
+	if err != nil {
+		return runtime.NumCPU()
+	}
+	return n
+}

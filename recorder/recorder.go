@@ -1,0 +1,538 @@
+package recorder
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sort"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cilium/ebpf/ringbuf"
+	"golang.org/x/sys/unix"
+
+	"github.com/swoll-recorder/swoll/api"
+	"github.com/swoll-recorder/swoll/ringstore/layout"
+)
+
+const goarch = runtime.GOARCH
+
+const (
+	// tick is how often the loop looks at all rings though nothing told it to.
+	tick = time.Second
+	// deathWait is how long a snapshot waits for the last thread of a dying process,
+	// which may be writing its core.
+	deathWait = 300 * time.Millisecond
+	// saveTries is how often saving is tried before a ring with living tasks goes on.
+	saveTries = 3
+	// keepNewest instances of a container are freed last, like its first.
+	keepNewest = 3
+)
+
+// A Recorder records the containers of one node. Make one with New; it serves as soon as
+// it is made, and saves snapshots of deaths while Run runs.
+type Recorder struct {
+	cfg           Config
+	log           *slog.Logger
+	h             hierarchy
+	roots         []watchRoot
+	k             *kernel
+	store         *store
+	kernelRelease string
+	metrics       *metrics
+
+	mu        sync.Mutex
+	instances map[uint32]*instance // by ring
+	numbers   map[identity]int     // next instance number
+	wake      chan struct{}
+	failure   atomic.Pointer[error] // why nothing is recorded
+}
+
+var _ api.Backend = (*Recorder)(nil)
+
+// New loads the kernel side, or adopts what an earlier Recorder pinned, and begins to
+// record. The error is one line that says what is missing and what to try. The caller
+// closes the Recorder.
+func New(ctx context.Context, cfg Config) (*Recorder, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	roots, h, err := chooseRoots(cfg.WatchCgroups)
+	if err != nil {
+		return nil, err
+	}
+	st, err := openStore(cfg.StateDir, cfg.SnapshotMaxBytes, cfg.SnapshotKeep, cfg.Logger)
+	if err != nil {
+		return nil, err
+	}
+	k, err := openKernel(cfg, h)
+	if err != nil {
+		return nil, err
+	}
+	r := &Recorder{
+		cfg: cfg, log: cfg.Logger, h: h, roots: roots, k: k, store: st,
+		kernelRelease: kernelRelease(),
+		instances:     map[uint32]*instance{},
+		numbers:       map[identity]int{},
+		wake:          make(chan struct{}, 1),
+	}
+	for _, s := range st.list() {
+		id := identity{namespace: s.Namespace, pod: s.Pod, container: s.Container}
+		r.numbers[id] = max(r.numbers[id], s.Instance+1)
+	}
+	if err := r.start(); err != nil {
+		k.close()
+		return nil, err
+	}
+	r.metrics = newMetrics(r)
+	if cfg.Registerer != nil {
+		if err := cfg.Registerer.Register(r.metrics); err != nil {
+			k.close()
+			return nil, fmt.Errorf("registering metrics: %w", err)
+		}
+	}
+	r.log.Info("recording", "hierarchy", h.String(), "watched", len(roots), "rings", k.shape.Rings,
+		"ringBytes", k.shape.Bytes, "adopted", k.adopted)
+	return r, nil
+}
+
+// start takes stock of what is pinned, watches the roots, and records the containers that
+// are there already.
+func (r *Recorder) start() error {
+	if r.k.adopted {
+		if err := r.recoverPool(); err != nil {
+			return err
+		}
+	}
+	for _, root := range r.roots {
+		if err := r.watchRoot(root); err != nil {
+			return err
+		}
+	}
+	r.reconcile()
+	return nil
+}
+
+// watchRoot watches a root, and what is below it down to the containers.
+func (r *Recorder) watchRoot(root watchRoot) error {
+	if !root.kubepods {
+		return r.watchDir(root.dir, layout.Watch{Depth: 1})
+	}
+	return r.watchDir(root.dir, layout.Watch{Depth: 2, Kubepods: 1})
+}
+
+func (r *Recorder) watchDir(dir string, w layout.Watch) error {
+	id, err := cgroupID(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if err := r.k.watch(id, w); err != nil {
+		return err
+	}
+	names, err := children(dir)
+	if err != nil {
+		return fmt.Errorf("listing cgroup %s: %w", dir, err)
+	}
+	for _, name := range names {
+		child := filepath.Join(dir, name)
+		if w.Depth > 1 {
+			below := layout.Watch{Depth: w.Depth - 1, Kubepods: w.Kubepods}
+			if w.Kubepods != 0 && isQoSDir(name) {
+				below.Depth = w.Depth
+			}
+			if err := r.watchDir(child, below); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := r.arm(child, ""); err != nil && !errors.Is(err, errRecorded) {
+			r.log.Warn("a container that runs already is not recorded", "cgroup", child, "err", err)
+		}
+	}
+	return nil
+}
+
+// Why a cgroup cannot be given a ring.
+var (
+	errRecorded = errors.New("it is recorded already")
+	errNoRing   = errors.New("no ring is free")
+)
+
+// arm gives a ring to a cgroup that exists, and to all below it. A name is given where
+// it is recorded by hand.
+func (r *Recorder) arm(dir, name string) error {
+	id, err := cgroupID(dir)
+	if err != nil {
+		return err
+	}
+	var arm layout.Arm
+	if err := r.k.maps["cgroups"].Lookup(id, &arm); err == nil {
+		return errRecorded
+	}
+	ring, ok, err := r.k.take()
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return fmt.Errorf("%w: all %d are in use", errNoRing, r.k.shape.Rings)
+	}
+	byHand := name != ""
+	if !byHand {
+		name = filepath.Base(dir)
+	}
+	c := r.k.control(ring)
+	c.Index = ring
+	c.Cgroup = id
+	c.Armed = uint64(monotonic())
+	c.LimitData, c.LimitString = uint32(r.cfg.DataLimit), uint32(r.cfg.StringLimit)
+	copy(c.Name[:len(c.Name)-1], name)
+	copy(c.Parent[:len(c.Parent)-1], filepath.Base(filepath.Dir(dir)))
+	if pid := firstProcess(dir); pid != 0 {
+		c.First, c.FirstBy = pid, layout.FirstExec
+	}
+	life := atomic.AddUint64(&r.k.nodeState().Life, 1)
+	atomic.StoreUint64(&c.Life, life)
+	entered, err := r.k.enter(id, layout.Arm{Ring: ring, Own: 1, Life: life})
+	if err == nil && !entered {
+		err = errRecorded
+	}
+	if err != nil {
+		return errors.Join(err, r.k.free(ring))
+	}
+	if err := r.enterBelow(dir, layout.Arm{Ring: ring, Life: life}); err != nil {
+		r.log.Warn("a cgroup below a recorded one is left out", "cgroup", dir, "err", err)
+	}
+	r.k.invalidate()
+
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	i := r.adoptRing(ring, dir)
+	i.byHand = byHand
+	if populated(dir) {
+		i.note("recording began after the container had started")
+	}
+	return nil
+}
+
+// enterBelow enters all cgroups below a recorded one. Those that are made meanwhile are
+// entered by the kernel side, since their parent is.
+func (r *Recorder) enterBelow(dir string, arm layout.Arm) error {
+	names, err := children(dir)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		child := filepath.Join(dir, name)
+		id, err := cgroupID(child)
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err == nil {
+			_, err = r.k.enter(id, arm)
+		}
+		if err == nil {
+			err = r.enterBelow(child, arm)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// recoverPool finds the rings that an earlier service lost: taken from the pool and not
+// yet used, or freed and not yet returned.
+func (r *Recorder) recoverPool() error {
+	pooled := map[uint32]bool{}
+	for {
+		ring, ok, err := r.k.take()
+		if err != nil {
+			return err
+		}
+		if !ok {
+			break
+		}
+		pooled[ring] = true
+	}
+	var lost []uint32
+	for i := range r.k.shape.Rings {
+		if pooled[i] {
+			if err := r.k.maps["pool"].Update(nil, i, 0); err != nil {
+				return fmt.Errorf("returning ring %d to the pool: %w", i, err)
+			}
+		} else if atomic.LoadUint64(&r.k.control(i).Life) == 0 {
+			lost = append(lost, i)
+		}
+	}
+	if lost == nil {
+		return nil
+	}
+	// The kernel side may just be arming one of them; it is done when this returns.
+	if err := waitForPrograms(); err != nil {
+		return err
+	}
+	for _, i := range lost {
+		if atomic.LoadUint64(&r.k.control(i).Life) == 0 {
+			if err := r.k.free(i); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// Run reads the kernel side's alerts, saves snapshots of deaths, and retires rings, until
+// ctx is done. It returns nil then, or what ended it.
+func (r *Recorder) Run(ctx context.Context) error {
+	alerts, err := ringbuf.NewReader(r.k.maps["alerts"])
+	if err != nil {
+		return fmt.Errorf("reading alerts: %w", err)
+	}
+	defer alerts.Close()
+	stop := context.AfterFunc(ctx, func() { _ = alerts.Close() })
+	defer stop()
+	var rec ringbuf.Record
+	next := time.Now()
+	for ctx.Err() == nil {
+		alerts.SetDeadline(next)
+		err := alerts.ReadInto(&rec)
+		switch {
+		case errors.Is(err, ringbuf.ErrClosed):
+			return nil
+		case err != nil && !errors.Is(err, os.ErrDeadlineExceeded):
+			return fmt.Errorf("reading alerts: %w", err)
+		}
+		// An alert is only a hint: what there is to do stands in the rings.
+		next = time.Now().Add(r.reconcile())
+	}
+	return nil
+}
+
+// Close lets go of the kernel side. What is pinned goes on recording.
+func (r *Recorder) Close() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.cfg.Registerer != nil {
+		r.cfg.Registerer.Unregister(r.metrics)
+	}
+	for _, i := range r.instances {
+		i.mu.Lock()
+		i.freed = true
+		i.mu.Unlock()
+	}
+	clear(r.instances)
+	err := error(api.Errorf(api.CodeUnavailable, "the service is stopping"))
+	r.failure.Store(&err)
+	r.k.close()
+	r.store.close()
+	return nil
+}
+
+// adoptRing makes an instance of an armed ring. Called with mu held.
+func (r *Recorder) adoptRing(ring uint32, dir string) *instance {
+	if i := r.instances[ring]; i != nil {
+		return i
+	}
+	c := r.k.control(ring)
+	name, parent := cString(c.Name[:]), cString(c.Parent[:])
+	i := &instance{
+		ring: ring, life: c.Life, cgroupID: c.Cgroup, dir: dir,
+		identity: identify(parent, name),
+	}
+	if dir == "" {
+		i.dir, i.byHand = findCgroup(r.h, r.roots, c)
+	}
+	id := identity{namespace: i.identity.namespace, pod: i.identity.pod, container: i.identity.container}
+	i.number = r.numbers[id]
+	r.numbers[id]++
+	r.instances[ring] = i
+	return i
+}
+
+// reconcile looks at all rings and does what they call for. It returns when to look
+// again at the latest.
+func (r *Recorder) reconcile() time.Duration {
+	wait := tick
+	r.mu.Lock()
+	type armed struct {
+		ring uint32
+		life uint64
+	}
+	var found []armed
+	for ring := range r.k.shape.Rings {
+		life := atomic.LoadUint64(&r.k.control(ring).Life)
+		if life != 0 && r.instances[ring] == nil {
+			found = append(found, armed{ring, life})
+		}
+	}
+	sort.Slice(found, func(a, b int) bool { return found[a].life < found[b].life })
+	for _, f := range found {
+		i := r.adoptRing(f.ring, "")
+		c := r.k.control(f.ring)
+		var arm layout.Arm
+		if c.Gone == 0 && r.k.maps["cgroups"].Lookup(c.Cgroup, &arm) != nil {
+			// Retired half-way by a service that died.
+			atomic.CompareAndSwapUint64(&c.Gone, 0, uint64(monotonic()))
+		}
+		r.log.Debug("armed", "container", i.String(), "ring", f.ring, "cgroup", i.cgroupID)
+	}
+	all := make([]*instance, 0, len(r.instances))
+	for _, i := range r.instances {
+		all = append(all, i)
+	}
+	r.mu.Unlock()
+
+	for _, i := range all {
+		if d := r.attend(i); d < wait {
+			wait = d
+		}
+	}
+	r.retire()
+	if len(r.cfg.WatchCgroups) == 0 && len(r.roots) == 0 {
+		if roots := kubepodsIn(r.h); roots != nil {
+			r.log.Info("kubepods appeared", "cgroup", roots[0].dir)
+			r.roots = roots
+			for _, root := range roots {
+				if err := r.watchRoot(root); err != nil {
+					r.log.Error("watching kubepods", "err", err)
+				}
+			}
+		}
+	}
+	return wait
+}
+
+// attend deals with a death that a ring tells of. It returns when to look again.
+func (r *Recorder) attend(i *instance) time.Duration {
+	c := r.k.control(i.ring)
+	if atomic.LoadUint64(&c.Death.Ready) == 0 || c.Death.Time == i.handled {
+		return tick
+	}
+	if atomic.LoadUint64(&c.Death.Done) == 0 {
+		if left := deathWait - time.Duration(monotonic()-int64(c.Death.Time)); left > 0 {
+			return left
+		}
+	}
+	if left := time.Until(i.retry); left > 0 {
+		return left
+	}
+	snap, err := r.save(i, deathTriggers[c.Death.Kind], "", true)
+	if err != nil {
+		i.tries++
+		i.retry = time.Now().Add(time.Duration(i.tries) * time.Second)
+		r.metrics.saveFailed()
+		r.log.Error("saving the snapshot of a death", "container", i.String(), "try", i.tries, "err", err)
+		if i.tries < saveTries || !populated(i.dir) && i.tries < 10*saveTries {
+			return tick
+		}
+		i.note(fmt.Sprintf("the snapshot of a death at %s could not be saved: %v", time.Now().UTC().Format(time.RFC3339), err))
+	} else {
+		r.log.Info("saved the snapshot of a death", "id", snap.ID, "container", i.String(), "reason", snap.Reason)
+	}
+	i.handled, i.tries, i.retry = c.Death.Time, 0, time.Time{}
+	if atomic.LoadUint64(&c.Gone) == 0 {
+		r.resume(i)
+	}
+	return tick
+}
+
+// resume lets a ring that a death froze record again: what lives in the cgroup, or comes
+// to live there.
+func (r *Recorder) resume(i *instance) {
+	c := r.k.control(i.ring)
+	from := c.Frozen
+	c.First, c.FirstBy = 0, 0
+	if pid := firstProcess(i.dir); pid != 0 {
+		c.First, c.FirstBy = pid, layout.FirstExec
+	}
+	c.Death = layout.Death{}
+	atomic.StoreUint64(&c.Frozen, 0)
+	atomic.AndUint32(&c.Flags, ^uint32(layout.RingFlagFrozen|layout.RingFlagDying))
+	i.addGap(from, uint64(monotonic()))
+}
+
+// retire frees rings of containers that are gone, as far as the pool needs them.
+func (r *Recorder) retire() {
+	r.mu.Lock()
+	free := int(r.k.shape.Rings) - len(r.instances)
+	reserve := max(1, min(32, int(r.k.shape.Rings)/4))
+	var candidates []*instance
+	if free < reserve {
+		candidates = r.retirable()
+	}
+	r.mu.Unlock()
+	for _, i := range candidates {
+		if free >= reserve {
+			break
+		}
+		if err := r.release(i); err != nil {
+			r.log.Error("freeing a ring", "container", i.String(), "err", err)
+			continue
+		}
+		r.log.Debug("freed the ring of a container that is gone", "container", i.String())
+		free++
+	}
+}
+
+// retirable lists the instances whose containers are gone, the least wanted first: the
+// first and the newest of each container come last. Called with mu held.
+func (r *Recorder) retirable() []*instance {
+	lives := map[identity][]*instance{}
+	for _, i := range r.instances {
+		lives[i.identity] = append(lives[i.identity], i)
+	}
+	wanted := map[*instance]bool{}
+	var list []*instance
+	for _, l := range lives {
+		sort.Slice(l, func(a, b int) bool { return l[a].life < l[b].life })
+		for n, i := range l {
+			wanted[i] = n == 0 || n >= len(l)-keepNewest
+			c := r.k.control(i.ring)
+			if atomic.LoadUint64(&c.Gone) == 0 {
+				continue
+			}
+			if atomic.LoadUint64(&c.Death.Ready) != 0 && c.Death.Time != i.handled {
+				continue // its snapshot comes first
+			}
+			list = append(list, i)
+		}
+	}
+	sort.Slice(list, func(a, b int) bool {
+		if wanted[list[a]] != wanted[list[b]] {
+			return !wanted[list[a]]
+		}
+		return list[a].life < list[b].life
+	})
+	return list
+}
+
+// release ends the recording of an instance and frees its ring.
+func (r *Recorder) release(i *instance) error {
+	if err := r.k.leave(i.ring, i.life); err != nil {
+		return err
+	}
+	i.mu.Lock()
+	i.freed = true
+	i.mu.Unlock()
+	r.mu.Lock()
+	delete(r.instances, i.ring)
+	r.mu.Unlock()
+	return r.k.free(i.ring)
+}
+
+func kernelRelease() string {
+	var u unix.Utsname
+	if unix.Uname(&u) != nil {
+		return ""
+	}
+	return unix.ByteSliceToString(u.Release[:])
+}

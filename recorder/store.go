@@ -1,0 +1,348 @@
+package recorder
+
+import (
+	"cmp"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/google/renameio/v2"
+	"golang.org/x/sys/unix"
+
+	"github.com/swoll-recorder/swoll/api"
+	"github.com/swoll-recorder/swoll/ringstore"
+	"github.com/swoll-recorder/swoll/ringstore/decode"
+)
+
+// suffix of snapshot files in the state directory.
+const suffix = ".swoll"
+
+// errNoStore says that snapshots are turned off.
+var errNoStore = errors.New("no state directory was given, so nothing is saved")
+
+// store is the snapshots of a node: files in one directory, whose heads it knows. Its
+// methods are safe for concurrent use.
+type store struct {
+	dir      string
+	maxBytes int64
+	keep     int
+	log      *slog.Logger
+	lock     *os.File
+
+	saving sync.Mutex // one at a time: the quota is counted before and after
+	mu     sync.Mutex
+	snaps  []api.Snapshot // oldest first
+}
+
+// openStore reads the heads of all snapshots. A directory that cannot be written is an
+// error only when something is to be saved.
+func openStore(dir string, maxBytes int64, keep int, log *slog.Logger) (*store, error) {
+	s := &store{dir: dir, maxBytes: maxBytes, keep: keep, log: log}
+	if dir == "" {
+		return s, nil
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil && !errors.Is(err, unix.EROFS) {
+		return nil, fmt.Errorf("making the state directory: %w", err)
+	}
+	f, err := os.Open(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		log.Error("there is no state directory, and it cannot be made: no snapshot will be saved", "dir", dir)
+		return s, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("opening the state directory: %w", err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("state directory %s is in use by another swolld (%w); stop it first, or give this one a --state-dir of its own", dir, err)
+	}
+	s.lock = f
+	if err := unix.Access(dir, unix.W_OK); err != nil {
+		log.Error("the state directory cannot be written: no snapshot will be saved until it can", "dir", dir, "err", err)
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("reading the state directory: %w", err)
+	}
+	for _, e := range entries {
+		path := filepath.Join(dir, e.Name())
+		if strings.HasPrefix(e.Name(), ".") && strings.Contains(e.Name(), suffix) {
+			_ = os.Remove(path) // of a service that died while saving
+			continue
+		}
+		id, ok := strings.CutSuffix(e.Name(), suffix)
+		if !ok || !idPattern.MatchString(id) {
+			continue
+		}
+		snap, err := readHead(path)
+		if err != nil {
+			log.Warn("a snapshot cannot be read and is left alone", "file", path, "err", err)
+			continue
+		}
+		snap.ID = id
+		s.snaps = append(s.snaps, snap)
+	}
+	slices.SortFunc(s.snaps, byCreated)
+	return s, nil
+}
+
+func (s *store) close() {
+	if s.lock != nil {
+		_ = s.lock.Close()
+	}
+}
+
+func byCreated(a, b api.Snapshot) int {
+	return cmp.Or(a.Created.Compare(b.Created), cmp.Compare(a.ID, b.ID))
+}
+
+// readHead reads what the list shows of a snapshot file.
+func readHead(path string) (api.Snapshot, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return api.Snapshot{}, err
+	}
+	defer f.Close()
+	meta, err := ringstore.ReadSnapshotMeta(f)
+	if err != nil {
+		return api.Snapshot{}, err
+	}
+	st, err := f.Stat()
+	if err != nil {
+		return api.Snapshot{}, err
+	}
+	return describe(meta, st.Size()), nil
+}
+
+// describe makes what the API shows of a snapshot.
+func describe(m *ringstore.SnapshotMeta, size int64) api.Snapshot {
+	s := api.Snapshot{
+		ID: m.ID, Namespace: m.Namespace, Pod: m.Pod, Container: m.Container, Instance: m.Instance,
+		Trigger: m.Trigger, Reason: m.Reason, Created: m.Created, Bytes: size, Records: m.Records, Verdict: m.Verdict,
+	}
+	if d := m.Death; d != nil {
+		code := d.ExitCode()
+		s.ExitCode = &code
+		if sig := cmp.Or(d.Status&0x7f, d.Signal); sig != 0 && d.Kind != api.TriggerExit {
+			name := unix.SignalName(unix.Signal(sig))
+			if name == "" {
+				name = fmt.Sprintf("SIG%d", sig)
+			}
+			s.Signal = &name
+		}
+	}
+	return s
+}
+
+var (
+	idPattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
+	notInID   = regexp.MustCompile(`[^A-Za-z0-9._-]+`)
+)
+
+// newID makes an id that is unique, sorts by time, and can stand in a file name.
+func newID(m *ringstore.Meta) string {
+	var b [3]byte
+	_, _ = rand.Read(b[:])
+	pod := strings.Trim(notInID.ReplaceAllString(m.Pod, "-"), "-.")
+	return m.Created.UTC().Format("20060102T150405") + "-" + pod[:min(len(pod), 80)] + "-" + hex.EncodeToString(b[:])
+}
+
+// save writes a snapshot: beside its place, then renamed into it.
+func (s *store) save(meta *ringstore.Meta, img *ringstore.Image) (api.Snapshot, error) {
+	if s.dir == "" {
+		return api.Snapshot{}, errNoStore
+	}
+	s.saving.Lock()
+	defer s.saving.Unlock()
+	meta.ID = newID(meta)
+	history := img.History(*meta)
+	meta.Death, meta.Lost = history.Meta.Death, history.Meta.Lost
+	v := decode.Explain(history)
+	if meta.Reason == "" {
+		meta.Reason = v.Summary
+	}
+	verdict, err := json.Marshal(v)
+	if err != nil {
+		return api.Snapshot{}, fmt.Errorf("the verdict of a snapshot: %w", err)
+	}
+	path := s.path(meta.ID)
+	f, err := renameio.NewPendingFile(path, renameio.WithTempDir(s.dir), renameio.WithPermissions(0o600))
+	if err != nil {
+		return api.Snapshot{}, fmt.Errorf("saving snapshot %s: %w", meta.ID, err)
+	}
+	defer f.Cleanup()
+	size, err := ringstore.WriteSnapshot(f, *meta, verdict, img)
+	if err != nil {
+		return api.Snapshot{}, fmt.Errorf("saving snapshot %s: %w", meta.ID, err)
+	}
+	if size > s.maxBytes {
+		return api.Snapshot{}, fmt.Errorf("saving snapshot %s: its %d bytes are more than the quota of %d; raise --snapshot-max-bytes", meta.ID, size, s.maxBytes)
+	}
+	s.makeRoom(meta, size)
+	if err := f.CloseAtomicallyReplace(); err != nil {
+		return api.Snapshot{}, fmt.Errorf("saving snapshot %s: %w", meta.ID, err)
+	}
+	snap, err := readHead(path)
+	if err != nil {
+		return api.Snapshot{}, fmt.Errorf("reading back snapshot %s: %w", meta.ID, err)
+	}
+	s.mu.Lock()
+	s.snaps = append(s.snaps, snap)
+	slices.SortFunc(s.snaps, byCreated)
+	s.mu.Unlock()
+	return snap, nil
+}
+
+func (s *store) path(id string) string { return filepath.Join(s.dir, id+suffix) }
+
+func owner(s *api.Snapshot) identity {
+	return identity{namespace: s.Namespace, pod: s.Pod, container: s.Container}
+}
+
+// makeRoom removes snapshots until one of this size, of this container, fits the quotas.
+func (s *store) makeRoom(meta *ringstore.Meta, size int64) {
+	mine := identity{namespace: meta.Namespace, pod: meta.Pod, container: meta.Container}
+	for {
+		s.mu.Lock()
+		total, count := size, 1
+		for i := range s.snaps {
+			total += s.snaps[i].Bytes
+			if owner(&s.snaps[i]) == mine {
+				count++
+			}
+		}
+		var victim string
+		switch {
+		case count > s.keep:
+			victim = victimOf(s.snaps, &mine)
+		case total > s.maxBytes:
+			victim = victimOf(s.snaps, nil)
+		}
+		s.mu.Unlock()
+		if victim == "" {
+			return
+		}
+		if err := s.remove(victim); err != nil {
+			s.log.Error("removing a snapshot for the quota", "id", victim, "err", err)
+			return
+		}
+		s.log.Info("removed a snapshot for the quota", "id", victim)
+	}
+}
+
+// victimOf chooses what a quota takes: of one container, or of all. The first snapshot of
+// a container tells how a crash loop began: it is the last to go. The one that is being
+// saved is its newest.
+func victimOf(snaps []api.Snapshot, of *identity) string {
+	seen := map[identity]bool{}
+	var first string
+	for i := range snaps {
+		o := owner(&snaps[i])
+		if of != nil && o != *of {
+			continue
+		}
+		if seen[o] {
+			return snaps[i].ID
+		}
+		seen[o] = true
+		if first == "" {
+			first = snaps[i].ID
+		}
+	}
+	return first
+}
+
+// list returns all snapshots, oldest first.
+func (s *store) list() []api.Snapshot {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.snaps)
+}
+
+func (s *store) get(id string) (api.Snapshot, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, snap := range s.snaps {
+		if snap.ID == id {
+			return snap, nil
+		}
+	}
+	return api.Snapshot{}, api.Errorf(api.CodeNotFound, "no snapshot %s", id).WithHint("swoll-dump snapshots lists them")
+}
+
+func (s *store) open(id string) (io.ReadSeekCloser, api.Snapshot, error) {
+	snap, err := s.get(id)
+	if err != nil {
+		return nil, snap, err
+	}
+	f, err := os.Open(s.path(id))
+	if errors.Is(err, os.ErrNotExist) {
+		s.forget(id) // somebody else removed the file
+		return nil, snap, api.Errorf(api.CodeNotFound, "snapshot %s was removed", id)
+	}
+	if err != nil {
+		return nil, snap, fmt.Errorf("opening snapshot %s: %w", id, err)
+	}
+	return f, snap, nil
+}
+
+// history reads a snapshot. Of a damaged one it returns what is whole, with a note.
+func (s *store) history(id string) (*ringstore.History, error) {
+	f, snap, err := s.open(id)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	ra, ok := f.(io.ReaderAt)
+	if !ok {
+		return nil, fmt.Errorf("snapshot %s cannot be read at random", id)
+	}
+	read, err := ringstore.ReadSnapshot(ra, snap.Bytes)
+	var damage *ringstore.DamageError
+	if err != nil && !(errors.As(err, &damage) && read != nil) {
+		return nil, fmt.Errorf("snapshot %s: %w", id, err)
+	}
+	h := read.History()
+	if damage != nil {
+		h.Meta.Notes = append(h.Meta.Notes, damage.Error())
+	}
+	return h, nil
+}
+
+func (s *store) forget(id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.snaps = slices.DeleteFunc(s.snaps, func(x api.Snapshot) bool { return x.ID == id })
+}
+
+func (s *store) remove(id string) error {
+	if _, err := s.get(id); err != nil {
+		return err
+	}
+	if err := os.Remove(s.path(id)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("removing snapshot %s: %w", id, err)
+	}
+	s.forget(id)
+	return nil
+}
+
+// usage is how many snapshots are stored, and their bytes.
+func (s *store) usage() (count int, bytes int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range s.snaps {
+		bytes += s.snaps[i].Bytes
+	}
+	return len(s.snaps), bytes
+}

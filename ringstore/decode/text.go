@@ -1,0 +1,301 @@
+package decode
+
+import (
+	"strconv"
+
+	"github.com/swoll-recorder/swoll/ringstore"
+	"github.com/swoll-recorder/swoll/ringstore/syscalls"
+)
+
+// resultColumn is where the result of a call begins if there is room.
+const resultColumn = 40
+
+// AppendText appends the line that strace -f -ttt -T -o FILE writes for an event, with
+// its newline. Nothing is appended for events that strace has no line for.
+func AppendText(dst []byte, h *ringstore.Meta, e *ringstore.Event) []byte {
+	switch e.Kind {
+	case ringstore.KindCall:
+		start := len(dst)
+		dst = appendLeader(dst, h, e)
+		v := viewOf(h.Arch, e)
+		return v.appendLine(dst, start)
+	case ringstore.KindSignal:
+		if e.Signal == nil {
+			return dst
+		}
+		dst = appendLeader(dst, h, e)
+		dst = append(dst, "--- "...)
+		dst = appendSignal(dst, uint64(e.Signal.Signal))
+		dst = append(dst, ' ')
+		dst = appendSiginfo(dst, e.Signal)
+		return append(dst, " ---\n"...)
+	case ringstore.KindExit:
+		if e.Exit == nil {
+			return dst
+		}
+		dst = appendLeader(dst, h, e)
+		return appendExit(dst, e.Exit.Status)
+	case ringstore.KindExec:
+		// The leader's thread is gone: another one took its id.
+		if e.Exec == nil || e.Exec.OldTID == 0 || e.Exec.OldTID == e.TID {
+			return dst
+		}
+		dst = appendLeader(dst, h, e)
+		dst = append(dst, "+++ superseded by execve in pid "...)
+		dst = strconv.AppendUint(dst, uint64(e.Exec.OldTID), 10)
+		return append(dst, " +++\n"...)
+	}
+	return dst
+}
+
+// appendLeader appends the thread and the time.
+func appendLeader(dst []byte, h *ringstore.Meta, e *ringstore.Event) []byte {
+	from := len(dst)
+	dst = strconv.AppendUint(dst, uint64(e.TID), 10)
+	for len(dst)-from < 5 {
+		dst = append(dst, ' ')
+	}
+	dst = append(dst, ' ')
+	dst = appendSeconds(dst, e.Start+h.WallOffset)
+	return append(dst, ' ')
+}
+
+// appendSeconds appends ns as SECONDS.MICROS.
+func appendSeconds(dst []byte, ns int64) []byte {
+	if ns < 0 {
+		dst = append(dst, '-')
+		ns = -ns
+	}
+	us := uint64(ns) / 1000
+	dst = strconv.AppendUint(dst, us/1e6, 10)
+	dst = append(dst, '.')
+	return appendMicros(dst, int64(us%1e6))
+}
+
+// appendLine appends a call: name, arguments, result and duration. The line began at
+// start.
+func (v *view) appendLine(dst []byte, start int) []byte {
+	dst = v.appendName(dst)
+	dst = append(dst, '(')
+	gone := v.ret.Format == syscalls.RetNone
+	dst, complete := v.appendArgs(dst, v.e.Unfinished && !gone)
+	if v.e.Unfinished && (!gone || !complete) {
+		return append(dst, " <unfinished ...>\n"...)
+	}
+	dst = append(dst, ") "...)
+	for len(dst)-start < resultColumn {
+		dst = append(dst, ' ')
+	}
+	dst = append(dst, "= "...)
+	if gone && !v.failed() {
+		return append(dst, "?\n"...)
+	}
+	dst = v.appendResult(dst)
+	if !v.e.NoEnter {
+		dst = append(dst, " <"...)
+		dst = appendSeconds(dst, max(v.e.Duration, 0))
+		dst = append(dst, '>')
+	}
+	return append(dst, '\n')
+}
+
+func (v *view) appendName(dst []byte) []byte {
+	if v.call != nil {
+		return append(dst, v.call.Name...)
+	}
+	dst = append(dst, "syscall_"...)
+	return appendHex(dst, uint64(v.e.Nr))
+}
+
+// appendArgs appends the arguments; of an unfinished call, those that strace knows at
+// the entry. It tells whether these were all.
+func (v *view) appendArgs(dst []byte, unfinished bool) ([]byte, bool) {
+	if v.call == nil {
+		for i := range v.e.Args {
+			if i > 0 {
+				dst = append(dst, ", "...)
+			}
+			dst = appendHex(dst, v.arg(i))
+		}
+		return dst, true
+	}
+	first := true
+	for i := range v.args {
+		a := &v.args[i]
+		if a.Index >= len(v.e.Args) || a.Show != nil && !a.Show.Holds(v.e.Args) {
+			continue
+		}
+		if unfinished && a.Out == syscalls.FillsIn {
+			return dst, false
+		}
+		if !first {
+			dst = append(dst, ", "...)
+		}
+		first = false
+		if unfinished && a.Out == syscalls.Filled {
+			return dst, false
+		}
+		if a.Named {
+			dst = append(dst, a.Name...)
+			dst = append(dst, '=')
+		}
+		dst = v.appendArg(dst, a)
+	}
+	return dst, true
+}
+
+// appendResult appends what the call returned.
+func (v *view) appendResult(dst []byte) []byte {
+	ret := v.e.Ret
+	if v.failed() {
+		n := int(-ret)
+		if name, message := syscalls.Restart(n); name != "" {
+			dst = append(dst, "? "...)
+			dst = append(dst, name...)
+			return appendNote(dst, message)
+		}
+		dst = append(dst, "-1 "...)
+		name, message := syscalls.Errno(n)
+		if name == "" {
+			dst = append(dst, "(errno "...)
+			dst = strconv.AppendInt(dst, int64(n), 10)
+			return append(dst, ')')
+		}
+		dst = append(dst, name...)
+		return appendNote(dst, message)
+	}
+	switch v.ret.Format {
+	case syscalls.RetHex:
+		if v.word == 4 {
+			ret = int64(uint32(ret))
+		}
+		return appendHex(dst, uint64(ret))
+	case syscalls.RetOctal:
+		return appendOctalMode(dst, uint64(uint32(ret)))
+	case syscalls.RetFlags:
+		dst = appendHex(dst, uint64(ret))
+		// A field whose value 0 has a name is always there.
+		if ret != 0 || v.ret.Set.Rows[0].Mask != 0 {
+			dst = append(dst, " ("...)
+			dst = append(dst, v.ret.Label...)
+			dst = append(dst, ' ')
+			dst = appendFlags(dst, v.ret.Set, uint64(ret))
+			dst = append(dst, ')')
+		}
+		return dst
+	case syscalls.RetPoll:
+		if ret == 0 {
+			return append(dst, "0 (Timeout)"...)
+		}
+		dst = strconv.AppendInt(dst, ret, 10)
+		return v.appendReady(dst)
+	}
+	return strconv.AppendInt(dst, ret, 10)
+}
+
+func appendNote(dst []byte, s string) []byte {
+	dst = append(dst, " ("...)
+	dst = append(dst, s...)
+	return append(dst, ')')
+}
+
+// appendReady appends the descriptors that poll found ready.
+func (v *view) appendReady(dst []byte) []byte {
+	const size, revents = 8, 6
+	c := v.capture(0, true, 0)
+	if c == nil {
+		return dst
+	}
+	n := 0
+	for b := c.Data; len(b) >= size; b = b[size:] {
+		if number(b[revents:], 2) == 0 {
+			continue
+		}
+		if n == 0 {
+			dst = append(dst, " (["...)
+		} else {
+			dst = append(dst, ", "...)
+		}
+		if n++; n > maxString {
+			dst = append(dst, "..."...)
+			break
+		}
+		dst = append(dst, "{fd="...)
+		dst = strconv.AppendInt(dst, int64(int32(number(b, 4))), 10)
+		dst = append(dst, ", revents="...)
+		dst = appendFlags(dst, pollFlags, number(b[revents:], 2))
+		dst = append(dst, '}')
+	}
+	if n > 0 {
+		dst = append(dst, "])"...)
+	}
+	return dst
+}
+
+var pollFlags = syscalls.Values("poll")
+
+// appendSiginfo appends a siginfo_t as far as the record has it.
+func appendSiginfo(dst []byte, s *ringstore.Signal) []byte {
+	dst = append(dst, "{si_signo="...)
+	dst = appendSignal(dst, uint64(s.Signal))
+	dst = append(dst, ", si_code="...)
+	if name := sicode(s.Signal, s.Code); name != "" {
+		dst = append(dst, name...)
+	} else {
+		dst = appendHex(dst, uint64(uint32(s.Code)))
+	}
+	if s.Errno != 0 {
+		dst = append(dst, ", si_errno="...)
+		dst = appendErrno(dst, int64(s.Errno))
+	}
+	const fromUser = 0 // codes up to it
+	switch {
+	case s.Code <= fromUser:
+		dst = appendSender(dst, s)
+	case s.Signal == sigCHLD:
+		dst = appendSender(dst, s)
+		dst = append(dst, ", ..."...) // the child's status and times are not recorded
+	case s.Signal == sigILL, s.Signal == sigFPE, s.Signal == sigBUS, s.Signal == sigSEGV, s.Signal == sigTRAP:
+		dst = append(dst, ", si_addr="...)
+		dst = appendPointer(dst, s.Addr)
+	case s.Signal == sigSYS:
+		dst = append(dst, ", si_call_addr="...)
+		dst = appendPointer(dst, s.Addr)
+		dst = append(dst, ", ..."...)
+	case s.PID != 0 || s.UID != 0:
+		dst = appendSender(dst, s)
+	}
+	return append(dst, '}')
+}
+
+func appendSender(dst []byte, s *ringstore.Signal) []byte {
+	dst = append(dst, ", si_pid="...)
+	dst = strconv.AppendInt(dst, int64(int32(s.PID)), 10)
+	dst = append(dst, ", si_uid="...)
+	return strconv.AppendUint(dst, uint64(s.UID), 10)
+}
+
+func appendErrno(dst []byte, n int64) []byte {
+	if name, _ := syscalls.Errno(int(n)); name != "" {
+		return append(dst, name...)
+	}
+	return strconv.AppendInt(dst, n, 10)
+}
+
+// coreFlag is the bit of a wait status that says a core was dumped.
+const coreFlag = 0x80
+
+func appendExit(dst []byte, status uint32) []byte {
+	signal := status & 0x7f
+	if signal == 0 {
+		dst = append(dst, "+++ exited with "...)
+		dst = strconv.AppendUint(dst, uint64(status>>8&0xff), 10)
+		return append(dst, " +++\n"...)
+	}
+	dst = append(dst, "+++ killed by "...)
+	dst = appendSignal(dst, uint64(signal))
+	if status&coreFlag != 0 {
+		dst = append(dst, " (core dumped)"...)
+	}
+	return append(dst, " +++\n"...)
+}

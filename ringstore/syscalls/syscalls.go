@@ -1,0 +1,358 @@
+// Package syscalls is the table of the system calls: for each architecture and ABI
+// the number, name and arguments of every call, how each argument is shown, and what
+// the recorder reads of what it points to. The one table serves the text, the JSON and
+// the eBPF program.
+//
+// The tables are generated: numbers, names and arguments come from the kernel's own
+// description (kernel.txt), the rest from one line per call in calls.txt, which names
+// sets and structures of values.txt. A call is added, or shown better, by rows there.
+// Nothing that this package returns may be changed.
+package syscalls
+
+import "github.com/swoll-recorder/swoll/ringstore"
+
+//go:generate go run ./gen
+
+// A Call is one row of the table.
+type Call struct {
+	Name  string
+	Class string // the broad kind: FileSystem, Process, Memory, Network, IPC, Time, Signals, Security or Kernel
+	Group string // within the class: Files, Directories, Sockets, ...
+	// NArgs is how many arguments the kernel takes; a record holds so many.
+	NArgs int
+	// Args are the arguments to show, in the order to show them in, which is strace's.
+	Args []Arg
+	Ret  Ret
+	// Variants take the place of Args and Ret for some values of the arguments; the
+	// first that holds counts.
+	Variants []Variant
+	// Rules say what is read, those of the entry first. There are at most 4.
+	Rules []Rule
+	Flags CallFlags
+}
+
+// An Arg is one argument as it is shown.
+type Arg struct {
+	Name   string
+	Index  int // which argument of the call, from 0
+	Format Format
+	Set    *Set    // of FormatFlags, FormatValue and others that name values
+	Struct *Struct // of FormatStruct, FormatArray and FormatClone3
+	// Count is the argument that says how much it points to, or CountReturn, or
+	// CountOne.
+	Count uint8
+	Out   Out
+	Named bool // the text has the name, too
+	// Show says when the argument is shown at all; nil means always.
+	Show *Cond
+}
+
+// Out tells whether the kernel fills what an argument points to, so that there is
+// nothing to show before the call returned.
+type Out uint8
+
+// The values of Out.
+const (
+	In      Out = iota
+	Filled      // the kernel fills it
+	FillsIn     // the same; strace writes the comma before it at the return, too
+)
+
+// A Variant is another form of a call.
+type Variant struct {
+	When []Cond // all must hold
+	Args []Arg
+	Ret  Ret
+}
+
+// A Cond holds when argument Arg, masked by Mask, is one of Values; without Values,
+// when it is not 0.
+type Cond struct {
+	Arg    int
+	Mask   uint64
+	Values []uint64
+}
+
+// Holds evaluates the condition. An argument that is not there counts as 0.
+func (c *Cond) Holds(args []uint64) bool {
+	var v uint64
+	if c.Arg < len(args) {
+		v = args[c.Arg] & c.Mask
+	}
+	if len(c.Values) == 0 {
+		return v != 0
+	}
+	for _, w := range c.Values {
+		if v == w {
+			return true
+		}
+	}
+	return false
+}
+
+// Shape returns the arguments to show and the form of the result for a call that was
+// made with args.
+func (c *Call) Shape(args []uint64) ([]Arg, *Ret) {
+	for i := range c.Variants {
+		v := &c.Variants[i]
+		holds := true
+		for j := range v.When {
+			holds = holds && v.When[j].Holds(args)
+		}
+		if holds {
+			return v.Args, &v.Ret
+		}
+	}
+	return c.Args, &c.Ret
+}
+
+// CallFlags are properties of a call that the recorder must know; the numbers are
+// those of enum swoll_call_flag.
+type CallFlags uint8
+
+// The flags.
+const (
+	Life CallFlags = 1 // its record belongs to the life lane when it succeeds
+	Cred CallFlags = 2 // it may change the ids or the name of its task
+	Exec CallFlags = 4 // memory is another's when it returns
+)
+
+// A Rule tells the recorder to read what an argument points to. It is the Go form of
+// struct swoll_capture_rule, and its numbers are those of the enums there.
+type Rule struct {
+	How   How
+	Arg   uint8
+	Count uint8 // the argument that says how many elements, or CountOne or CountReturn
+	Flags RuleFlags
+	Size  uint16 // bytes of one element
+}
+
+// How something is read.
+type How uint8
+
+// The ways to read.
+const (
+	HowString   How = 1 // up to a NUL
+	HowBytes    How = 2 // Size times count bytes
+	HowSockaddr How = 3 // the count argument is its length; at exit, points to it
+	HowIovec    How = 4 // the bytes that count struct iovec point to
+	HowMsghdr   How = 5 // the bytes that a struct msghdr points to
+	HowStrings  How = 6 // an array of strings, ended by NULL
+)
+
+// RuleFlags say when a rule applies.
+type RuleFlags uint8
+
+// The flags of a rule.
+const (
+	Data   RuleFlags = 1 // a payload: its own limit, and only with consent
+	AtExit RuleFlags = 2 // read when the call returned well
+)
+
+// Counts that are no argument.
+const (
+	CountOne    = 0xfe
+	CountReturn = 0xff
+)
+
+// Format is how an argument or a field is shown.
+type Format uint8
+
+// The formats. Numbers are decimal unless said otherwise.
+const (
+	FormatInt      Format = iota // signed, 32 bits
+	FormatUint                   // 32 bits
+	FormatLong                   // signed, of the ABI's size
+	FormatUlong                  // of the ABI's size
+	FormatHex                    // hexadecimal
+	FormatPtr                    // a pointer whose target is not shown
+	FormatFD                     // a file descriptor
+	FormatDirFD                  // a file descriptor of a directory, or AT_FDCWD
+	FormatPath                   // points to a path; shown whole
+	FormatStr                    // points to a string; abbreviated
+	FormatData                   // points to bytes; abbreviated
+	FormatHexData                // points to bytes that are no text
+	FormatPathBuf                // filled with a path and its NUL
+	FormatLinkBuf                // filled with a path without NUL
+	FormatMode                   // permissions, octal
+	FormatFileMode               // type and permissions of a file
+	FormatDev                    // a device number
+	FormatOff                    // signed, 64 bits
+	FormatSize                   // of the ABI's size
+	FormatPID                    // a process or thread
+	FormatID                     // a user or group id, -1 for none
+	FormatSignal                 // a signal
+	FormatFlags                  // names of a Set, or-ed
+	FormatValue                  // a name of a Set
+	FormatEthProto               // a protocol in network order, a name of a Set
+	FormatIoctl                  // an ioctl request, a name of a Set where known
+	FormatSockaddr               // points to a socket address
+	FormatSocklen                // points to a length that the kernel may change
+	FormatSockopt                // points to the value of a socket option
+	FormatIovec                  // points to struct iovecs
+	FormatMsghdr                 // points to a struct msghdr
+	FormatArgv                   // points to an array of strings
+	FormatStruct                 // points to (or, in a field, is) a Struct
+	FormatArray                  // points to Structs
+	FormatClone3                 // points to the Struct of clone3
+	FormatWstatus                // points to a wait status
+	FormatPair                   // points to two descriptors
+	FormatIntp                   // points to an int
+	FormatUlongp                 // points to an unsigned long
+	FormatErrnop                 // points to an errno
+	FormatRetTID                 // points to where the kernel stores the thread id it returns
+	FormatSigset                 // points to a signal set
+	FormatLoHi                   // a 64-bit number in this argument (low) and the next (high)
+	FormatPgoff                  // an offset in pages of 4 KiB, hexadecimal in bytes
+	FormatRlim                   // a resource limit
+)
+
+// A Ret is how the returned value is shown.
+type Ret struct {
+	Format RetFormat
+	Set    *Set   // of RetFlags
+	Label  string // of RetFlags: what the names are called
+}
+
+// RetFormat is the form of a returned value.
+type RetFormat uint8
+
+// The forms.
+const (
+	RetDecimal RetFormat = iota
+	RetFD
+	RetHex
+	RetOctal
+	RetNone  // the call does not return
+	RetPoll  // the number of ready descriptors; the array has them
+	RetFlags // names of a Set
+)
+
+// A Set names numbers.
+type Set struct {
+	// Unknown is what strace writes beside a number that has no name here; it may be
+	// empty.
+	Unknown string
+	Flags   bool // the names can be or-ed
+	Rows    []SetRow
+}
+
+// A SetRow is one name of a Set. With a Mask, it is a value of the field that Mask
+// tells; the fields come before single bits.
+type SetRow struct {
+	Name  string
+	Value uint64
+	Mask  uint64
+	Kind  RowKind
+}
+
+// RowKind tells how a row is printed.
+type RowKind uint8
+
+// The kinds of rows.
+const (
+	RowName  RowKind = iota // the name
+	RowShift                // the field's number, shifted by Value: `N<<NAME`; nothing if it is 0
+	RowOctal                // the field in octal
+)
+
+// Name returns the name of a value, of which the low 32 bits count, or "".
+func (s *Set) Name(v uint64) string {
+	for i := range s.Rows {
+		if r := &s.Rows[i]; uint32(r.Value) == uint32(v) && r.Kind == RowName {
+			return r.Name
+		}
+	}
+	return ""
+}
+
+// A Struct is the layout of something that an argument points to.
+type Struct struct {
+	Size   int
+	Fields []Field
+}
+
+// A Field is a part of a Struct.
+type Field struct {
+	Name   string
+	Offset int
+	Size   int // bytes: 2, 4 or 8, or those of Struct
+	Format Format
+	Set    *Set
+	Struct *Struct
+	// Show says when the field is shown at all; nil means always. Its argument is the
+	// field of that index.
+	Show *Cond
+}
+
+// Table returns the calls of an architecture (as GOARCH names it) and ABI, by number,
+// nil where there is none. It is nil for what is not known.
+func Table(arch string, abi ringstore.ABI) []*Call {
+	switch {
+	case arch == "amd64" && abi == ringstore.ABINative:
+		return tableAMD64
+	case arch == "amd64" && abi == ringstore.ABI32:
+		return table386
+	case arch == "amd64" && abi == ringstore.ABIX32:
+		return tableX32
+	case arch == "arm64" && abi == ringstore.ABINative:
+		return tableARM64
+	}
+	return nil
+}
+
+// Lookup returns a call, or nil.
+func Lookup(arch string, abi ringstore.ABI, nr uint16) *Call {
+	if t := Table(arch, abi); int(nr) < len(t) {
+		return t[nr]
+	}
+	return nil
+}
+
+// ByName returns a call that a program of the architecture can make under a name,
+// whatever the ABI, native first; or nil.
+func ByName(arch, name string) *Call {
+	for abi := ringstore.ABINative; abi <= ringstore.ABIX32; abi++ {
+		for _, c := range Table(arch, abi) {
+			if c != nil && c.Name == name {
+				return c
+			}
+		}
+	}
+	return nil
+}
+
+// Values returns a set of values.txt by its name, for what is no argument of a call.
+// It panics for a name that is not there: names are constants.
+func Values(name string) *Set {
+	s := setsByName[name]
+	if s == nil {
+		panic("syscalls: no set " + name)
+	}
+	return s
+}
+
+// StructLayout returns a structure of values.txt by its name, as 64-bit x86 has it. It
+// panics for a name that is not there.
+func StructLayout(name string) *Struct {
+	s := structsByName[name]
+	if s == nil {
+		panic("syscalls: no struct " + name)
+	}
+	return s
+}
+
+// ABIName is the name of an ABI as kernel.txt and the JSON have it.
+func ABIName(arch string, abi ringstore.ABI) string {
+	switch {
+	case arch == "amd64" && abi == ringstore.ABI32:
+		return "i386"
+	case arch == "amd64" && abi == ringstore.ABIX32:
+		return "x32"
+	case arch == "amd64":
+		return "x86_64"
+	case abi == ringstore.ABI32:
+		return "arm"
+	}
+	return arch
+}

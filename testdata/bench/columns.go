@@ -1,0 +1,167 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+)
+
+// A row is a workload.
+type row struct {
+	name  string
+	title string
+	unit  string
+}
+
+func (r row) id() string { return r.name }
+
+const (
+	threadsRow = "threads"
+	redisRow   = "redis"
+)
+
+var rows = []row{
+	{"getppid", "getppid", "ns"},
+	{"read", "read of 1 byte", "ns"},
+	{"write", "write of 64 bytes", "ns"},
+	{"openclose", "open + close", "ns"},
+	{threadsRow, "getppid, %d threads", "ns"},
+	{"tar", "tar cf", "ms"},
+	{redisRow, "redis-server, a record", "bytes"},
+}
+
+// A column is a way of watching the worker.
+type column struct {
+	name  string
+	stage string // in which it is measured
+	title string
+	what  string // for the legend
+}
+
+func (c column) id() string { return c.name }
+
+var columns = []column{
+	{"absent", "absent", "absent", "nothing is attached"},
+	{"empty", "empty", "empty pair", "programs on sys_enter and sys_exit (tp_btf) that do nothing"},
+	{"miss", "miss", "lookup pair", "the same, looking the cgroup up in a BPF hash, in vain"},
+	{"attached", "swolld", "not recorded", "swolld attached, the worker in a cgroup that it does not record"},
+	{"recorded", "swolld", "recorded", "swolld attached, the worker in a cgroup that it records"},
+	{"ftrace", "ftrace", "ftrace", "a tracefs instance in overwrite mode, raw_syscalls:sys_enter and sys_exit enabled, for all processes"},
+	{"perf", "perf", "perf record", "perf record --overwrite -e 'raw_syscalls:*' -p WORKER"},
+	{"bpftrace", "bpftrace", "bpftrace", "bpftrace -e 'tracepoint:raw_syscalls:sys_enter { @ = count(); }'"},
+	{"strace", "strace", "strace", "strace -f -o /dev/null -p WORKER"},
+}
+
+// A measurer makes the measurement of a column. It does nothing for a column that is not
+// wanted.
+type measurer func(column string) (result, error)
+
+// A stage is a time in which something is attached. One stage can serve two columns.
+type stage struct {
+	name string
+	// program is what it needs on the machine, and how one gets that.
+	program, get string
+	// run attaches, calls measure for each of its columns, and detaches.
+	run func(h *harness, measure measurer) error
+}
+
+var stages = []stage{
+	{"absent", "", "", func(_ *harness, measure measurer) error {
+		_, err := measure("absent")
+		return err
+	}},
+	{"empty", "", "", func(h *harness, measure measurer) error {
+		return withPair(h.floor.EmptyEnter, h.floor.EmptyExit, measure, "empty")
+	}},
+	{"miss", "", "", func(h *harness, measure measurer) error {
+		return withPair(h.floor.MissEnter, h.floor.MissExit, measure, "miss")
+	}},
+	{"swolld", "", "", withSwolld},
+	{"ftrace", "", "", withFtrace},
+	{"perf", "perf", "apt-get install linux-perf (Debian) or linux-tools-generic (Ubuntu)", withPerf},
+	{"bpftrace", "bpftrace", "apt-get install bpftrace", withBpftrace},
+	{"strace", "strace", "apt-get install strace", withStrace},
+}
+
+// need tells what is missing on the machine for a program to be run.
+func need(program, get string) error {
+	if program == "" {
+		return nil
+	}
+	if _, err := exec.LookPath(program); err != nil {
+		return fmt.Errorf("there is no %s. Try: %s", program, get)
+	}
+	return nil
+}
+
+// withPair measures while both programs are attached.
+func withPair(enter, exit *ebpf.Program, measure measurer, column string) error {
+	for _, p := range []*ebpf.Program{enter, exit} {
+		l, err := link.AttachTracing(link.TracingOptions{Program: p})
+		if err != nil {
+			return fmt.Errorf("attach %s: %w", p, err)
+		}
+		defer l.Close()
+	}
+	_, err := measure(column)
+	return err
+}
+
+// withFtrace measures while an ftrace instance of our own records both system call
+// events, with the settings that an instance has by default.
+func withFtrace(_ *harness, measure measurer) (err error) {
+	dir := filepath.Join(tracefs, "instances", mark(os.Getpid()))
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return fmt.Errorf("make an ftrace instance: %w", err)
+	}
+	defer func() {
+		var e error
+		// The kernel may still be letting go of the events.
+		for range 50 {
+			if e = os.Remove(dir); e == nil {
+				return
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+		err = errors.Join(err, fmt.Errorf("remove the ftrace instance: %w", e))
+	}()
+	set := func(name, value string) error {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(value), 0); err != nil {
+			return fmt.Errorf("set up ftrace: %w", err)
+		}
+		return nil
+	}
+	defer func() { err = errors.Join(err, set("events/raw_syscalls/enable", "0")) }()
+	if err := set("options/overwrite", "1"); err != nil {
+		return err
+	}
+	if err := set("events/raw_syscalls/enable", "1"); err != nil {
+		return err
+	}
+	_, err = measure("ftrace")
+	return err
+}
+
+// foreign counts the programs of others on the system call tracepoints, as far as they
+// are attached by links: each makes every system call of the machine dearer.
+func foreign() int {
+	n := 0
+	var it link.Iterator
+	defer it.Close()
+	for it.Next() {
+		info, err := it.Link.Info()
+		if err != nil {
+			continue // it went meanwhile
+		}
+		if tp := info.RawTracepoint(); tp != nil && (tp.Name == "sys_enter" || tp.Name == "sys_exit") {
+			n++
+		}
+	}
+	return n
+}
