@@ -1384,6 +1384,8 @@ int BPF_PROG(signal_deliver, int sig, struct kernel_siginfo *info, struct k_siga
 	if (!(flags & SWOLL_SIGNAL_FATAL))
 		return 0;
 	first = control->first == task->tgid;
+	/* The OOM killer marks its victim just after it has sent the signal: who is
+	 * faster is put right when the process exits. */
 	oom = task->signal->oom_mm != 0;
 	if (!first && !oom && !in_set(SIG_CORE, signal))
 		return 0;
@@ -1451,6 +1453,8 @@ int BPF_PROG(sched_process_exit, struct task_struct *p)
 		goto out;
 	if (state & SWOLL_DYING) {
 		if (death->tgid == task->tgid) {
+			if (oom)
+				death->kind = SWOLL_DEATH_OOM;
 			death->status = status;
 			death->flags |= SWOLL_DEATH_GROUP;
 			death->done = now;

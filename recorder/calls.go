@@ -25,7 +25,12 @@ func callTable(arch string, dataLimit, stringLimit int) [2 * layout.SizesCalls]l
 }
 
 func callRow(call *syscalls.Call, dataLimit, stringLimit int) layout.Call {
+	// Calls that return twice.
+	forks := call.Name == "fork" || call.Name == "vfork" || call.Name == "clone" || call.Name == "clone3"
 	row := layout.Call{Args: uint8(call.NArgs), Flags: uint8(call.Flags), Rules: uint8(len(call.Rules))}
+	if forks {
+		row.Flags |= layout.CallFlagFork
+	}
 	for i, r := range call.Rules {
 		row.Rule[i] = layout.CaptureRule{How: uint8(r.How), Arg: r.Arg, Count: r.Count, Flags: uint8(r.Flags), Size: r.Size}
 		if r.Flags&syscalls.AtExit == 0 {

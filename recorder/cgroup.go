@@ -231,11 +231,7 @@ func isV2(dir string) bool {
 	return unix.Statfs(dir, &st) == nil && st.Type == unix.CGROUP2_SUPER_MAGIC
 }
 
-// isPodDir and isQoSDir tell the levels below kubepods apart, with both cgroup drivers.
-func isPodDir(name string) bool {
-	return strings.HasPrefix(name, "pod") || strings.HasPrefix(name, "kubepods-") && strings.Contains(name, "pod") && !isQoSDir(name)
-}
-
+// isQoSDir tells the levels below kubepods apart, with both cgroup drivers.
 func isQoSDir(name string) bool {
 	switch name {
 	case "burstable", "besteffort", "kubepods-burstable.slice", "kubepods-besteffort.slice":

@@ -26,8 +26,8 @@ type instance struct {
 	cgroupID uint64
 	dir      string // the cgroup's directory; empty if it was gone before it was found
 	identity identity
-	number   int // counts the lives of a container of this name, from 0
-	byHand   bool   // not below a watched cgroup
+	number   int  // counts the lives of a container of this name, from 0
+	byHand   bool // not below a watched cgroup
 
 	noteMu sync.Mutex
 	notes  []string // what readers of its dumps must know
@@ -36,10 +36,11 @@ type instance struct {
 	mu    sync.RWMutex
 	freed bool
 
+	handled atomic.Uint64 // time of the last death that was dealt with
+
 	// Only the recorder's loop uses these.
-	handled uint64    // time of the last death that was dealt with
-	retry   time.Time // when to try again to save it
-	tries   int
+	retry time.Time // when to try again to save a death
+	tries int
 }
 
 // identity is whose history it is.
@@ -82,7 +83,7 @@ func (i *instance) state(c *layout.Ring) string {
 		return api.StateExited
 	case atomic.LoadUint32(&c.Flags)&(layout.RingFlagFrozen|layout.RingFlagDying) != 0:
 		return api.StateFrozen
-	case (i.handled != 0 || atomic.LoadUint64(&c.Exited) != 0) && !populated(i.dir):
+	case (i.handled.Load() != 0 || atomic.LoadUint64(&c.Exited) != 0) && !populated(i.dir):
 		return api.StateExited
 	}
 	return api.StateRecording

@@ -400,7 +400,9 @@ func (r *Recorder) reconcile() time.Duration {
 	if len(r.cfg.WatchCgroups) == 0 && len(r.roots) == 0 {
 		if roots := kubepodsIn(r.h); roots != nil {
 			r.log.Info("kubepods appeared", "cgroup", roots[0].dir)
+			r.mu.Lock()
 			r.roots = roots
+			r.mu.Unlock()
 			for _, root := range roots {
 				if err := r.watchRoot(root); err != nil {
 					r.log.Error("watching kubepods", "err", err)
@@ -414,7 +416,7 @@ func (r *Recorder) reconcile() time.Duration {
 // attend deals with a death that a ring tells of. It returns when to look again.
 func (r *Recorder) attend(i *instance) time.Duration {
 	c := r.k.control(i.ring)
-	if atomic.LoadUint64(&c.Death.Ready) == 0 || c.Death.Time == i.handled {
+	if atomic.LoadUint64(&c.Death.Ready) == 0 || c.Death.Time == i.handled.Load() {
 		return tick
 	}
 	if atomic.LoadUint64(&c.Death.Done) == 0 {
@@ -438,7 +440,8 @@ func (r *Recorder) attend(i *instance) time.Duration {
 	} else {
 		r.log.Info("saved the snapshot of a death", "id", snap.ID, "container", i.String(), "reason", snap.Reason)
 	}
-	i.handled, i.tries, i.retry = c.Death.Time, 0, time.Time{}
+	i.handled.Store(c.Death.Time)
+	i.tries, i.retry = 0, time.Time{}
 	if atomic.LoadUint64(&c.Gone) == 0 {
 		r.resume(i)
 	}
@@ -500,7 +503,7 @@ func (r *Recorder) retirable() []*instance {
 			if atomic.LoadUint64(&c.Gone) == 0 {
 				continue
 			}
-			if atomic.LoadUint64(&c.Death.Ready) != 0 && c.Death.Time != i.handled {
+			if atomic.LoadUint64(&c.Death.Ready) != 0 && c.Death.Time != i.handled.Load() {
 				continue // its snapshot comes first
 			}
 			list = append(list, i)
