@@ -28,8 +28,8 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 #define PAGE_AGE_NS 100000
 /* How often a writer looks for a page that nobody has open. */
 #define TAKE_TRIES 64
-/* Cursors that a writer tries where CPUs share them. */
-#define CURSOR_TRIES 4
+/* How often a writer looks for a free cursor where CPUs share them: some 10 µs. */
+#define CURSOR_TRIES 512
 /* Up to how many words of captures are copied one by one, and how. */
 #define COPY_WORDS 12
 #define COPY4(i)                             \
@@ -298,6 +298,32 @@ static __always_inline void release(struct swoll_cursor *cursor, u32 lane)
 	barrier();
 }
 
+/*
+ * Gets hold of any cursor of a lane whose cursors CPUs share; -1: all were busy
+ * all the time. Who holds one is running, and lets go after some 50 ns.
+ */
+__noinline int hold_shared(u32 ring_index, u32 lane, u32 number)
+{
+	void *ring = ring_at(ring_index);
+
+	lane &= SWOLL_LANES - 1;
+	if (!ring)
+		return -1;
+#pragma clang loop unroll(disable)
+	for (int i = 0; i < CURSOR_TRIES; i++) {
+		struct swoll_cursor *cursor;
+
+		number = (number + 1) & shape.lane[lane].mask;
+		if (number >= shape.slots)
+			return -1;
+		cursor = &slot_of(ring, number)->lane[lane];
+		/* Looking costs the holder less than trying. */
+		if (!*(volatile u32 *)&cursor->busy && hold(cursor, lane))
+			return number;
+	}
+	return -1;
+}
+
 /* Finds room for `need` bytes in a lane; 0 if there is, else the cause of loss + 1. */
 static __always_inline int find_in_lane(void *ring, u32 lane, u32 need, u64 now, struct place *place)
 {
@@ -311,21 +337,17 @@ static __always_inline int find_in_lane(void *ring, u32 lane, u32 need, u64 now,
 	if (number >= shape.slots)
 		return SWOLL_LOST_BUSY + 1;
 	cursor = &slot_of(ring, number)->lane[lane];
-	if (!hold(cursor, lane)) {
+	if (unlikely(!hold(cursor, lane))) {
+		int held;
+
 		if (!shape.lane[lane].shared)
 			return SWOLL_LOST_BUSY + 1;
-		/* Another CPU is at it: any cursor of the lane will do. */
-		for (int i = 0; i < CURSOR_TRIES; i++) {
-			number = (number + 1) & shape.lane[lane].mask;
-			if (number >= shape.slots)
-				return SWOLL_LOST_BUSY + 1;
-			cursor = &slot_of(ring, number)->lane[lane];
-			if (hold(cursor, lane))
-				goto held;
-		}
-		return SWOLL_LOST_BUSY + 1;
+		held = hold_shared(control->index, lane, number);
+		if (held < 0)
+			return SWOLL_LOST_BUSY + 1;
+		number = below(held, shape.slots);
+		cursor = &slot_of(ring, number)->lane[lane];
 	}
-held:
 	index = cursor->page;
 	if (likely(index && index <= shape.pages)) {
 		page = ring + (u64)(index - 1) * SWOLL_PAGE;
@@ -368,7 +390,7 @@ static __always_inline int find_place(void *ring, u32 lane, u32 need, u64 now, s
 #pragma clang loop unroll(disable)
 	for (int i = 0; i < 2; i++) {
 		cause = find_in_lane(ring, lane & (SWOLL_LANES - 1), need, now, place);
-		if (likely(!cause) || lane == wanted)
+		if (likely(!cause) || lane == wanted || !(control->flags & SWOLL_BOOT_DONE))
 			break;
 		lane = wanted;
 	}
@@ -422,7 +444,9 @@ static __always_inline void done(void *ring, struct place *place, u32 len, u64 n
 
 	if (index < shape.pages) {
 		page = ring + (u64)index * SWOLL_PAGE;
-		page->last = now;
+		/* Where CPUs share the cursor, another one's time may be ahead. */
+		if (likely(page->last < now))
+			page->last = now;
 		place->cursor->records++;
 		publish(page, page->state + len);
 	}
@@ -1162,7 +1186,9 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 		 * a seccomp filter answered, or recording began inside the call. */
 		if (flags & SWOLL_TASK_FORKED)
 			goto out;
-		st->abi = 0;
+		/* Killed while a tracer held it at the entry: it was never made. */
+		if (ret == -38 /* ENOSYS */ && task->signal->flags & SIGNAL_GROUP_EXIT)
+			goto out;
 #if defined(__TARGET_ARCH_x86)
 		st->abi = abi_of(task, regs->orig_ax);
 		st->nr = (u32)regs->orig_ax & ~0x40000000u;

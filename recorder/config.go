@@ -93,7 +93,7 @@ func (c Config) withDefaults() (Config, error) {
 // shapeOf lays out the rings: how many pages each lane has, and how many cursors.
 //
 // A lane needs several pages per cursor, since each cursor keeps one open: where CPUs
-// outnumber that, they share cursors.
+// outnumber that, they share cursors, and may wait for each other.
 func shapeOf(memory, ringSize int64, cpus int) (layout.Shape, error) {
 	slots := 1 << bits.Len(uint(cpus-1))
 	control := (layout.SizesSlotsAt + slots*layout.SizesSlot + layout.SizesPage - 1) / layout.SizesPage
@@ -119,9 +119,9 @@ func shapeOf(memory, ringSize int64, cpus int) (layout.Shape, error) {
 		if lane == layout.LaneRecent {
 			n = pages - int(first)
 		}
-		// At least four pages for each cursor, but one cursor in any case.
+		// At least three pages for each cursor, but one cursor in any case.
 		cursors := 1
-		for cursors < slots && cursors*2*4 <= n {
+		for cursors < slots && cursors*2*3 <= n {
 			cursors *= 2
 		}
 		s.Lane[lane] = layout.LaneShape{First: first, Pages: uint32(n), Mask: uint32(cursors - 1)}

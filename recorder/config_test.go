@@ -41,7 +41,7 @@ func TestShape(t *testing.T) {
 					}
 					next += l.Pages
 					cursors := l.Mask + 1
-					if cursors&l.Mask != 0 || cursors > s.Slots || cursors > 1 && cursors*4 > l.Pages {
+					if cursors&l.Mask != 0 || cursors > s.Slots || cursors > 1 && cursors*3 > l.Pages {
 						t.Errorf("lane %d: %d cursors for %d pages", i, cursors, l.Pages)
 					}
 					if shared := l.Shared != 0; shared != (cpus > int(cursors)) {
