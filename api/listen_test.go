@@ -3,6 +3,7 @@ package api_test
 import (
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -115,4 +116,53 @@ func TestListenLongPath(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.Close()
+}
+
+func TestListenActivated(t *testing.T) {
+	if ln, err := api.ListenActivated(); ln != nil || err != nil {
+		t.Errorf("without a service manager: %v, %v", ln, err)
+	}
+
+	path := filepath.Join(t.TempDir(), "s")
+	ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	if err := os.Chown(path, -1, 4242); err != nil {
+		t.Fatal(err)
+	}
+	tcp, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tcp.Close()
+	for _, test := range []struct {
+		name string
+		ln   interface{ File() (*os.File, error) }
+		want string
+	}{
+		{"socket", ln, path + " 4242\n"},
+		{"TCP", tcp.(*net.TCPListener), "<nil> the service manager must hand over one socket, ListenStream=/PATH\n"},
+	} {
+		f, err := test.ln.File()
+		if err != nil {
+			t.Fatal(err)
+		}
+		// Only the process whose id is in LISTEN_PID is meant.
+		cmd := exec.Command("/bin/sh", "-c", `LISTEN_PID=$$ exec "$0"`, os.Args[0])
+		cmd.Env = []string{activatedEnv + "=1", "LISTEN_FDS=1"}
+		cmd.ExtraFiles = []*os.File{f}
+		out, _ := cmd.CombinedOutput() // it fails where the socket is refused
+		f.Close()
+		if string(out) != test.want {
+			t.Errorf("%s: %q, want %q", test.name, out, test.want)
+		}
+	}
+	// The socket is the manager's: it stays.
+	if c, err := net.Dial("unix", path); err != nil {
+		t.Error(err)
+	} else {
+		c.Close()
+	}
 }

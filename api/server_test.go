@@ -39,6 +39,10 @@ import (
 // body, and exit: how another user is asked for.
 const askEnv = "SWOLL_TEST_ASK"
 
+// activatedEnv makes the test's binary take over the service manager's socket, print its
+// path and group, and exit.
+const activatedEnv = "SWOLL_TEST_ACTIVATED"
+
 func TestMain(m *testing.M) {
 	if ask := strings.Fields(os.Getenv(askEnv)); len(ask) == 3 {
 		req, _ := http.NewRequest(ask[1], "http://swoll"+ask[2], nil)
@@ -49,6 +53,16 @@ func TestMain(m *testing.M) {
 		}
 		fmt.Println(resp.StatusCode)
 		io.Copy(os.Stdout, resp.Body)
+		os.Exit(0)
+	}
+	if os.Getenv(activatedEnv) != "" {
+		ln, err := api.ListenActivated()
+		if ln == nil || err != nil {
+			fmt.Println(ln, err)
+			os.Exit(1)
+		}
+		fmt.Println(ln.Path(), ln.Group)
+		ln.Close()
 		os.Exit(0)
 	}
 	goleak.VerifyTestMain(m)

@@ -1657,6 +1657,7 @@ int running(struct bpf_iter__task *ctx)
 	struct swoll_arm *arm;
 	u64 cgroup, start;
 	u32 zero = 0, len, flags;
+	long err;
 
 	if (!task)
 		return 0;
@@ -1702,7 +1703,9 @@ int running(struct bpf_iter__task *ctx)
 		len = r->capture_len = 0;
 	if (len > SWOLL_CAPTURE)
 		return 0;
-	if (bpf_seq_write(ctx->meta->seq, r, sizeof(*r) + len))
+	err = bpf_seq_write(ctx->meta->seq, r, sizeof(*r) + len);
+	/* Where the buffer is full, the reader comes back for this task. */
+	if (err && err != -75 /* EOVERFLOW */)
 		failed(SWOLL_FAIL_SEQ);
 	return 0;
 }

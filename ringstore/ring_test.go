@@ -380,7 +380,7 @@ func TestStalledCopy(t *testing.T) {
 func (k *kernel) call(tid uint32, start, finish int64) { k.threadCall(tid, tid, start, finish) }
 
 func (k *kernel) threadCall(tid, pid uint32, start, finish int64) {
-	k.clock.Store(max(k.clock.Load(), start))
+	k.clock.Store(max(k.clock.Load(), finish))
 	e := Event{Kind: KindCall, TID: tid, PID: pid, Start: start, Duration: finish - start, Nr: 1, Captures: []Capture{
 		{Arg: 0, Data: []byte("in")}, {Arg: 1, Status: CaptureExit, Data: []byte("out")}}}
 	k.write(0, LaneRecent, finish, appendRecord(nil, &e))

@@ -155,17 +155,18 @@ func (e *DamageError) Error() string {
 // WriteSnapshot writes the image with its metadata, whose verdict may be nil, and returns
 // the bytes written. The figures of the metadata are those of the image.
 func WriteSnapshot(w io.Writer, meta Meta, verdict json.RawMessage, img *Image) (int64, error) {
-	n, err := writeSnapshot(w, meta, verdict, img)
+	n, err := writeSnapshot(w, meta, verdict, img, frameGoal)
 	if err != nil {
 		return n, fmt.Errorf("write snapshot: %w", err)
 	}
 	return n, nil
 }
 
-func writeSnapshot(w io.Writer, meta Meta, verdict json.RawMessage, img *Image) (int64, error) {
+// writeSnapshot is WriteSnapshot with frames of about goal raw bytes.
+func writeSnapshot(w io.Writer, meta Meta, verdict json.RawMessage, img *Image, goal int) (int64, error) {
 	stat := img.Stat()
 	h := img.header(meta, &stat)
-	tasks, left := runningFrames(img.running)
+	tasks, left := runningFrames(img.running, goal)
 	if left > 0 {
 		h.Meta.Notes = append(slices.Clip(h.Meta.Notes), fmt.Sprintf("%d running tasks are left out", left))
 	}
@@ -179,30 +180,18 @@ func writeSnapshot(w io.Writer, meta Meta, verdict json.RawMessage, img *Image) 
 	if len(text) > maxMeta {
 		return 0, fmt.Errorf("its metadata are %d bytes, at most %d can be stored", len(text), maxMeta)
 	}
-	enc, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(frameGoal), zstd.WithEncoderCRC(false))
+	f, err := newFrameWriter(w)
 	if err != nil {
 		return 0, err
 	}
-	f := &frameWriter{w: w, enc: enc}
-
-	head := append(make([]byte, 0, headLen), snapshotMagic...)
-	head = le.AppendUint32(head, snapshotVersion)
-	head = le.AppendUint32(head, img.shape.Layout)
-	head = le.AppendUint32(head, uint32(len(text)))
-	head = le.AppendUint32(head, checksum(text))
-	head = le.AppendUint32(head, 0)
-	f.write(le.AppendUint32(head, checksum(head)))
-	f.write(text)
+	f.head(img.shape.Layout, text)
 	f.ring(img)
 	for _, raw := range tasks {
 		f.frame(frameRunning, raw)
 	}
-	f.pages(img)
+	f.pages(img, goal)
 
-	end := le.AppendUint32([]byte(trailerMagic), 0)
-	end = le.AppendUint64(end, uint64(f.n)+trailerLen)
-	f.write(end)
-	f.write(le.AppendUint32(nil, f.sum))
+	f.trailer()
 	return f.n, f.err
 }
 
@@ -214,6 +203,30 @@ type frameWriter struct {
 	sum    uint32
 	err    error
 	stored []byte
+}
+
+func newFrameWriter(w io.Writer) (*frameWriter, error) {
+	enc, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(frameGoal), zstd.WithEncoderCRC(false))
+	return &frameWriter{w: w, enc: enc}, err
+}
+
+// head writes the head and the metadata.
+func (f *frameWriter) head(records uint32, meta []byte) {
+	b := append(make([]byte, 0, headLen), snapshotMagic...)
+	b = le.AppendUint32(b, snapshotVersion)
+	b = le.AppendUint32(b, records)
+	b = le.AppendUint32(b, uint32(len(meta)))
+	b = le.AppendUint32(b, checksum(meta))
+	b = le.AppendUint32(b, 0)
+	f.write(le.AppendUint32(b, checksum(b)))
+	f.write(meta)
+}
+
+func (f *frameWriter) trailer() {
+	b := le.AppendUint32([]byte(trailerMagic), 0)
+	b = le.AppendUint64(b, uint64(f.n)+trailerLen)
+	f.write(b)
+	f.write(le.AppendUint32(nil, f.sum))
 }
 
 func (f *frameWriter) write(b []byte) {
@@ -257,10 +270,10 @@ func (f *frameWriter) ring(img *Image) {
 
 // runningFrames returns the tasks as the raw bytes of frames, and how many do not fit into
 // a file.
-func runningFrames(tasks []Running) (frames [][]byte, left int) {
+func runningFrames(tasks []Running, goal int) (frames [][]byte, left int) {
 	var raw []byte
 	for i := range tasks {
-		if raw = tasks[i].append(raw); len(raw) >= frameGoal || i == len(tasks)-1 {
+		if raw = tasks[i].append(raw); len(raw) >= goal || i == len(tasks)-1 {
 			frames = append(frames, raw)
 			raw = nil
 			if len(frames) == maxRunningFrames {
@@ -271,14 +284,14 @@ func runningFrames(tasks []Running) (frames [][]byte, left int) {
 	return frames, 0
 }
 
-func (f *frameWriter) pages(img *Image) {
+func (f *frameWriter) pages(img *Image, goal int) {
 	pages := slices.Clone(img.pages)
 	slices.SortStableFunc(pages, func(a, b imagePage) int {
 		return -cmp.Compare(headOf(a.b).last, headOf(b.b).last)
 	})
-	raw := make([]byte, 0, frameGoal)
+	raw := make([]byte, 0, goal)
 	for _, page := range pages {
-		if len(raw)+8+len(page.b) > frameGoal {
+		if len(raw) > 0 && len(raw)+8+len(page.b) > goal {
 			f.frame(framePages, raw)
 			raw = raw[:0]
 		}
@@ -390,8 +403,7 @@ func (f *frameReader) meta() (*SnapshotMeta, error) {
 // image reads all that follows the metadata. With an error it returns what came before
 // the damage, or nil if the ring frame did not.
 func (f *frameReader) image() (*Image, error) {
-	dec, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
-		zstd.WithDecoderMaxMemory(maxRaw), zstd.WithDecodeAllCapLimit(true))
+	dec, err := newDecoder()
 	if err != nil {
 		return nil, err
 	}
@@ -412,6 +424,12 @@ func (f *frameReader) image() (*Image, error) {
 			return img.cut(), err
 		}
 	}
+}
+
+// newDecoder returns a decoder that writes no more than it is given room for.
+func newDecoder() (*zstd.Decoder, error) {
+	return zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
+		zstd.WithDecoderMaxMemory(maxRaw), zstd.WithDecodeAllCapLimit(true))
 }
 
 // frame returns the next frame's kind and raw bytes, which the caller keeps; kind 0 is a

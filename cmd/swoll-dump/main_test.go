@@ -119,7 +119,8 @@ func term(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(syscall.Kill(pid, syscall.SIGTERM))
 }
 
-// gone FILE checks that there is no cgroup of version 2 at the path that FILE has.
+// gone FILE checks that there is no cgroup of version 2 at the path that FILE has. ! gone
+// FILE checks that there is one, and removes it.
 func gone(ts *testscript.TestScript, neg bool, args []string) {
 	path := strings.TrimSpace(ts.ReadFile(args[0]))
 	mounts, err := os.ReadFile("/proc/self/mountinfo")
@@ -130,13 +131,25 @@ func gone(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Fatalf("cgroup %s is there", path)
 		}
 		if neg && err == nil {
-			ts.Check(os.Remove(filepath.Join(mount, path)))
+			remove(ts, filepath.Join(mount, path))
 			return
 		}
 	}
 	if neg {
 		ts.Fatalf("cgroup %s is not there", path)
 	}
+}
+
+// remove removes a cgroup once its last process is gone.
+func remove(ts *testscript.TestScript, cgroup string) {
+	var err error
+	for range 1000 {
+		if err = os.Remove(cgroup); !errors.Is(err, syscall.EBUSY) {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	ts.Check(err)
 }
 
 // snapshotFile is a snapshot of a program that failed to close file 99, then exited with

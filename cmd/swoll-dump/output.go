@@ -130,6 +130,14 @@ func short(s string, max int) string {
 	return string(r[:max-1]) + "…"
 }
 
+// count shows how many there are of what.
+func count(n int, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return strconv.Itoa(n) + " " + what
+}
+
 // failed matches the end of a call that returned an error.
 var failed = regexp.MustCompile(`\) += (-1 E[A-Z0-9]+|\? ERESTART)`)
 

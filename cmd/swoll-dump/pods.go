@@ -82,6 +82,7 @@ type selection struct {
 func (s *selection) flags(cmd *cobra.Command) {
 	cmd.Flags().StringVarP(&s.container, "container", "c", "", "only this `container` of the pod")
 	cmd.Flags().IntVar(&s.instance, "instance", -1, "only this `life` of the container, counted from 0 (default: the newest)")
+	cmd.Flags().Lookup("instance").DefValue = "" // -1 is no answer
 }
 
 func (s *selection) of(a *app, cmd *cobra.Command, pod string) (api.Selector, error) {
@@ -199,7 +200,7 @@ func (a *app) freezeCommand(verb string) *cobra.Command {
 			if format != "text" {
 				return a.encode(format, api.Changed{Changed: n})
 			}
-			_, err = fmt.Fprintf(a.out, "%s: %d containers %s\n", printable(what), n, done)
+			_, err = fmt.Fprintf(a.out, "%s: %s %s\n", printable(what), count(n, "container"), done)
 			return err
 		},
 	}

@@ -21,7 +21,6 @@ import (
 )
 
 const (
-	lastCalls    = 20              // that are shown of a command that failed
 	snapshotWait = 3 * time.Second // for the service to save how it died
 	snapshotPoll = 20 * time.Millisecond
 )
@@ -145,25 +144,17 @@ func startAndWait(child *exec.Cmd) (syscall.WaitStatus, error) {
 	}
 }
 
-// explainRun writes the verdict and the last calls of a command that ended with code: of
-// the snapshot that the service made, or if there is none of what is recorded.
+// explainRun writes the verdict on a command that ended with code, which has its last
+// calls: by the snapshot that the service made, or if there is none by what is recorded.
 func (a *app) explainRun(ctx context.Context, name string, code int) error {
 	snap, err := a.waitForSnapshot(ctx, name, code)
 	if err != nil {
 		return err
 	}
-	calls := api.DumpQuery{Format: "text", Last: lastCalls}
 	if snap == nil {
-		sel := api.Selector{Namespace: api.HostNamespace, Pod: name}
-		if err := a.client.ExplainPod(ctx, sel, "text", a.errOut); err != nil {
-			return err
-		}
-		return a.client.Dump(ctx, sel, calls, a.errOut)
+		return a.client.ExplainPod(ctx, api.Selector{Namespace: api.HostNamespace, Pod: name}, "text", a.errOut)
 	}
 	if err := a.client.Explain(ctx, snap.ID, "text", a.errOut); err != nil {
-		return err
-	}
-	if err := a.client.SnapshotDump(ctx, snap.ID, calls, a.errOut); err != nil {
 		return err
 	}
 	fmt.Fprintf(a.errOut, "swoll-dump: all of it: swoll-dump show %s\n", snap.ID)

@@ -20,6 +20,7 @@ import (
 	"github.com/swoll-recorder/swoll/api"
 	"github.com/swoll-recorder/swoll/ringstore"
 	"github.com/swoll-recorder/swoll/ringstore/decode"
+	"github.com/swoll-recorder/swoll/ringstore/syscalls"
 )
 
 func (a *app) snapshotCommand() *cobra.Command {
@@ -178,6 +179,11 @@ func (a *app) showCommand() *cobra.Command {
 			h, damage := openFile(args[0])
 			switch {
 			case h != nil:
+				for _, name := range q.Syscalls {
+					if syscalls.ByName(h.Meta.Arch, name) == nil && !strings.HasPrefix(name, "syscall_") {
+						return usagef("--syscall %q: %s has no such system call", name, h.Meta.Arch)
+					}
+				}
 				err = decode.Write(out, q.Format, []*ringstore.History{h}, decode.Filter{
 					Since: q.Since, Last: q.Last, Syscalls: q.Syscalls, Errors: q.Errors, PID: q.PID, All: q.All,
 				})

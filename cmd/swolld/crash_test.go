@@ -69,7 +69,7 @@ func checkDeath(t testing.TB, events []event, pid int) {
 	// the process's last thread.
 	var death *event
 	for i, e := range events {
-		if e.PID == pid && e.Event == "exit" {
+		if e.PID == pid && (e.Event == "exit" || e.Event == "oom") {
 			death = &events[i]
 		}
 	}
@@ -77,7 +77,7 @@ func checkDeath(t testing.TB, events []event, pid int) {
 		death = &events[i]
 	}
 	if death == nil {
-		t.Errorf("neither a signal nor an exit of process %d is there", pid)
+		t.Errorf("neither a signal nor an exit of process %d is there; the last events: %v", pid, events[max(0, len(events)-5):])
 		return
 	}
 	for _, e := range events {

@@ -225,7 +225,7 @@ func TestExact(t *testing.T) {
 	if runtime.NumCPU() < 2 {
 		t.Fatal("this test moves threads between CPUs: run it on a machine with at least two")
 	}
-	s := newService(t, "--memory", "4MiB", "--ring-size", "256KiB")
+	s := newService(t, "--memory", "8MiB", "--ring-size", "512KiB")
 	for _, mode := range []string{"recent", "error", "mixed", "payload"} {
 		for _, threads := range []int{1, 4} {
 			t.Run(fmt.Sprintf("%s by %d", mode, threads), func(t *testing.T) {
@@ -255,6 +255,13 @@ func exact(t *testing.T, s *service, mode string, threads int) {
 	close(done)
 	if n := <-moves; n < 100 {
 		t.Errorf("the threads were moved %d times only", n)
+	}
+
+	ring := s.ring(c.name).Ring
+	for cause, n := range ring.Lost {
+		if n != 0 {
+			t.Errorf("%d records lost: %s", n, cause)
+		}
 	}
 
 	held := numbersByThread(t, s.text(c.name, ""))
@@ -298,16 +305,10 @@ func exact(t *testing.T, s *service, mode string, threads int) {
 	if heldAll < complete {
 		t.Errorf("--all shows %d, fewer than without it, %d", heldAll, complete)
 	}
-	ring := s.ring(c.name).Ring
 	made := threads*count + threads
 	if got := heldAll + said + int(ring.Overwritten); got != made {
 		t.Errorf("%d held and %d overwritten make %d, but %d calls were made; lost: %v",
 			heldAll+said, ring.Overwritten, got, made, ring.Lost)
-	}
-	for cause, n := range ring.Lost {
-		if n != 0 {
-			t.Errorf("%d records lost: %s", n, cause)
-		}
 	}
 	// Where some of what is held is older than the complete part, a line says so.
 	if marks := strings.Count(strings.Join(comments, "\n"), "# complete from here"); heldAll > complete && marks != 1 {

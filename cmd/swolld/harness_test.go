@@ -542,14 +542,14 @@ type event struct {
 }
 
 // name is the call's name, or "" for events that are no calls.
-func (e *event) name() string {
+func (e event) name() string {
 	if e.Syscall == nil {
 		return ""
 	}
 	return e.Syscall.Name
 }
 
-func (e *event) String() string {
+func (e event) String() string {
 	data, err := json.Marshal(e)
 	if err != nil {
 		return err.Error()

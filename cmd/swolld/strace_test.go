@@ -286,6 +286,10 @@ except OSError as e:
 // compareCalls reports the first difference between what strace saw and what was recorded.
 func compareCalls(t testing.TB, tid int, want, got []call) {
 	t.Helper()
+	if n := len(want); n > 0 && len(got) == n+1 && !strings.HasPrefix(want[n-1].Name, "exit") && got[n].Ret == "?" {
+		// The thread was killed on its way into a call, before strace could look.
+		got = got[:n]
+	}
 	for i := 0; i < len(want) || i < len(got); i++ {
 		if i < len(want) && i < len(got) {
 			// What strace ends a thread with as "?" never returned to the program.

@@ -82,7 +82,7 @@ func (v *view) appendArg(dst []byte, a *syscalls.Arg) []byte {
 		dst = append(dst, '[')
 		dst = strconv.AppendInt(dst, v.e.Ret, 10)
 		return append(dst, ']')
-	case syscalls.FormatWstatus, syscalls.FormatPair, syscalls.FormatIntp, syscalls.FormatUlongp, syscalls.FormatErrnop:
+	case syscalls.FormatWstatus, syscalls.FormatPair, syscalls.FormatIntp, syscalls.FormatErrnop:
 		return v.appendTarget(dst, a)
 	case syscalls.FormatSigset:
 		c := v.target(a)
@@ -341,6 +341,15 @@ func (v *view) appendSockopt(dst []byte, a *syscalls.Arg) []byte {
 	return appendAbbreviated(dst, c.Data, int64(len(c.Data)) < int64(length))
 }
 
+// optionLength is the length of the value that getsockopt returned; ok tells that the
+// call is one that tells it.
+func (v *view) optionLength() (n int32, ok bool) {
+	if last := len(v.args) - 1; last > 0 && v.args[last].Format == syscalls.FormatSocklen {
+		_, n, ok = v.socklen(v.args[last].Index)
+	}
+	return n, ok
+}
+
 // appendTarget appends a number or two that an argument points to.
 func (v *view) appendTarget(dst []byte, a *syscalls.Arg) []byte {
 	c := v.target(a)
@@ -349,17 +358,19 @@ func (v *view) appendTarget(dst []byte, a *syscalls.Arg) []byte {
 		return appendPointer(dst, value)
 	}
 	size := 4
-	if a.Format == syscalls.FormatPair || a.Format == syscalls.FormatUlongp {
+	if a.Format == syscalls.FormatPair {
 		size = 8
 	}
 	if len(c.Data) < size || a.Format == syscalls.FormatWstatus && v.e.Ret == 0 {
 		return appendPointer(dst, value)
 	}
-	// Of an option's value, four bytes are recorded; with another length they are no int.
-	if n := len(v.args); n > 0 && v.args[n-1].Format == syscalls.FormatSocklen {
-		if _, after, ok := v.socklen(v.args[n-1].Index); ok && after != 4 {
-			return appendPointer(dst, value)
+	if n, ok := v.optionLength(); ok && n != 4 {
+		// Of an option's value, four bytes are recorded; with another length they are
+		// no int.
+		if n > 0 && n < 4 {
+			return appendQuoted(dst, c.Data[:n], false)
 		}
+		return appendPointer(dst, value)
 	}
 	n := number(c.Data, size)
 	if a.Format == syscalls.FormatWstatus {
@@ -375,8 +386,6 @@ func (v *view) appendTarget(dst []byte, a *syscalls.Arg) []byte {
 		dst = strconv.AppendInt(dst, int64(int32(n>>32)), 10)
 	case syscalls.FormatIntp:
 		dst = strconv.AppendInt(dst, int64(int32(n)), 10)
-	case syscalls.FormatUlongp:
-		dst = appendHex(dst, n)
 	case syscalls.FormatErrnop:
 		dst = appendErrno(dst, int64(int32(n)))
 	}

@@ -426,7 +426,7 @@ func (v *view) appendJSONArg(dst []byte, a *syscalls.Arg) []byte {
 			return appendPointerJSON(dst, value)
 		}
 		return strconv.AppendInt(dst, v.e.Ret, 10)
-	case syscalls.FormatWstatus, syscalls.FormatPair, syscalls.FormatIntp, syscalls.FormatUlongp, syscalls.FormatErrnop:
+	case syscalls.FormatWstatus, syscalls.FormatPair, syscalls.FormatIntp, syscalls.FormatErrnop:
 		return v.appendTargetJSON(dst, a, c)
 	case syscalls.FormatSigset:
 		if c == nil || len(c.Data) < 8 {
@@ -579,10 +579,13 @@ func appendSockaddrJSON(dst, b []byte) []byte {
 // appendTargetJSON appends a number or two that an argument points to.
 func (v *view) appendTargetJSON(dst []byte, a *syscalls.Arg, c *ringstore.Capture) []byte {
 	size := 4
-	if a.Format == syscalls.FormatPair || a.Format == syscalls.FormatUlongp {
+	if a.Format == syscalls.FormatPair {
 		size = 8
 	}
 	if c == nil || len(c.Data) < size || a.Format == syscalls.FormatWstatus && v.e.Ret == 0 {
+		return appendPointerJSON(dst, v.arg(a.Index))
+	}
+	if length, ok := v.optionLength(); ok && length != 4 {
 		return appendPointerJSON(dst, v.arg(a.Index))
 	}
 	n := number(c.Data, size)
@@ -593,8 +596,6 @@ func (v *view) appendTargetJSON(dst []byte, a *syscalls.Arg, c *ringstore.Captur
 		dst = append(dst, ',')
 		dst = strconv.AppendInt(dst, int64(int32(n>>32)), 10)
 		return append(dst, ']')
-	case syscalls.FormatUlongp:
-		return appendPointerJSON(dst, n)
 	case syscalls.FormatErrnop:
 		if name, _ := syscalls.Errno(int(int32(n))); name != "" {
 			return appendJSONString(dst, name)

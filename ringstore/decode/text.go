@@ -183,6 +183,16 @@ func (v *view) appendResult(dst []byte) []byte {
 			dst = append(dst, ')')
 		}
 		return dst
+	case syscalls.RetName, syscalls.RetHexName:
+		if v.ret.Format == syscalls.RetHexName {
+			dst = appendHex(dst, uint64(ret))
+		} else {
+			dst = strconv.AppendInt(dst, ret, 10)
+		}
+		if name := v.ret.Set.Name(uint64(ret)); name != "" {
+			dst = appendNote(dst, name)
+		}
+		return dst
 	case syscalls.RetPoll:
 		if ret == 0 {
 			return append(dst, "0 (Timeout)"...)

@@ -379,6 +379,24 @@ func (v *view) written(fd int32) (string, bool) {
 	return text, true
 }
 
+// raised tells that the last call of the thread that died sent the signal.
+func (x *explanation) raised() bool {
+	for _, e := range slices.Backward(x.own) {
+		if e.TID != x.death.TID {
+			continue
+		}
+		v := viewOf(x.h.Meta.Arch, e)
+		for i := range v.args {
+			a := &v.args[i]
+			if a.Format == syscalls.FormatSignal && v.call.Class == "Signals" && v.call.Group == "Sending" {
+				return uint32(v.arg(a.Index)) == x.death.Signal
+			}
+		}
+		return false
+	}
+	return false
+}
+
 // summary says it in a line.
 func (x *explanation) summary(how *How, blamed *ringstore.Event) string {
 	d := x.death
@@ -404,7 +422,9 @@ func (x *explanation) summary(how *How, blamed *ringstore.Event) string {
 		if how.Address != nil {
 			fmt.Fprintf(&b, " at %s", *how.Address)
 		}
-		if how.Sender != nil {
+		if x.raised() {
+			b.WriteString(", raised by the process itself")
+		} else if how.Sender != nil {
 			fmt.Fprintf(&b, " from pid %d", how.Sender.PID)
 		}
 	}
@@ -462,17 +482,20 @@ func WriteVerdict(w io.Writer, format string, v *Verdict, h *ringstore.History) 
 		fmt.Fprintf(&b, "%s, process %d, thread %d, at %s\n", clean(orUnknown(t.Comm)), t.PID, t.TID, v.Time)
 	}
 	x := explanation{h: h, death: h.Meta.Death}
-	var calls []*ringstore.Event
+	var calls []*ringstore.Event // the last ones that have a line, the latest first
 	for i := range h.Events {
 		e := &h.Events[i]
-		if x.death != nil && e.PID != x.death.PID {
-			continue
-		}
-		calls = append(calls, e)
-		if e.Kind == ringstore.KindCall {
+		if e.Kind == ringstore.KindCall && (x.death == nil || e.PID == x.death.PID) {
 			x.own = append(x.own, e)
 		}
 	}
+	for i := len(h.Events) - 1; i >= 0 && len(calls) < maxLastCalls; i-- {
+		e := &h.Events[i]
+		if (x.death == nil || e.PID == x.death.PID) && len(AppendText(nil, &h.Meta, e)) > 0 {
+			calls = append(calls, e)
+		}
+	}
+	slices.Reverse(calls)
 	section := func(title string, events []*ringstore.Event) {
 		if len(events) == 0 {
 			return
@@ -501,11 +524,7 @@ func WriteVerdict(w io.Writer, format string, v *Verdict, h *ringstore.History) 
 			fmt.Fprintf(&b, "  %-5d %s for %s\n", r.TID, r.Call, span(int64(r.Seconds*1e9)))
 		}
 	}
-	// Only what has a line in the text counts.
-	calls = slices.DeleteFunc(calls, func(e *ringstore.Event) bool {
-		return len(AppendText(nil, &h.Meta, e)) == 0
-	})
-	section("last calls", calls[max(len(calls)-maxLastCalls, 0):])
+	section("last calls", calls)
 	_, err := w.Write(b.Bytes())
 	return err
 }

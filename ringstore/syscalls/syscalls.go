@@ -198,7 +198,6 @@ const (
 	FormatWstatus                // points to a wait status
 	FormatPair                   // points to two descriptors
 	FormatIntp                   // points to an int
-	FormatUlongp                 // points to an unsigned long
 	FormatErrnop                 // points to an errno
 	FormatRetTID                 // points to where the kernel stores the thread id it returns
 	FormatSigset                 // points to a signal set
@@ -210,7 +209,7 @@ const (
 // A Ret is how the returned value is shown.
 type Ret struct {
 	Format RetFormat
-	Set    *Set   // of RetFlags
+	Set    *Set   // of RetFlags, RetName and RetHexName
 	Label  string // of RetFlags: what the names are called
 }
 
@@ -223,9 +222,11 @@ const (
 	RetFD
 	RetHex
 	RetOctal
-	RetNone  // the call does not return
-	RetPoll  // the number of ready descriptors; the array has them
-	RetFlags // names of a Set
+	RetNone    // the call does not return
+	RetPoll    // the number of ready descriptors; the array has them
+	RetFlags   // hexadecimal, and names of a Set
+	RetName    // the number, and its name of a Set where it has one
+	RetHexName // the same in hexadecimal
 )
 
 // A Set names numbers.

@@ -1746,8 +1746,8 @@ var calls = [...]Call{
 	{Name: "setitimer", Class: "Time", Group: "Timers", NArgs: 3, Args: []Arg{
 		{Name: "which", Index: 0, Format: FormatValue, Set: &setItimer},
 		{Name: "value", Index: 1, Format: FormatStruct, Struct: &structItimerval, Count: 0xfe},
-		{Name: "ovalue", Index: 2, Format: FormatPtr, Out: Filled},
-	}, Rules: []Rule{{HowBytes, 1, 0xfe, 0, 32}}},
+		{Name: "ovalue", Index: 2, Format: FormatStruct, Struct: &structItimerval, Count: 0xfe, Out: Filled},
+	}, Rules: []Rule{{HowBytes, 1, 0xfe, 0, 32}, {HowBytes, 2, 0xfe, 2, 32}}},
 	{Name: "getpid", Class: "Process", Group: "Identity", NArgs: 0, Args: nil},
 	{Name: "sendfile", Class: "FileSystem", Group: "Files", NArgs: 4, Args: []Arg{
 		{Name: "out_fd", Index: 0, Format: FormatFD},
@@ -2053,10 +2053,18 @@ var calls = [...]Call{
 			{Name: "fd", Index: 0, Format: FormatFD},
 			{Name: "cmd", Index: 1, Format: FormatValue, Set: &setFcntl},
 		}, Ret: Ret{Format: RetFlags, Set: &setOpen, Label: "flags"}},
-		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x401, 0x9, 0xb, 0x408}}}, Args: []Arg{
+		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x9, 0x408}}}, Args: []Arg{
 			{Name: "fd", Index: 0, Format: FormatFD},
 			{Name: "cmd", Index: 1, Format: FormatValue, Set: &setFcntl},
 		}},
+		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x401}}}, Args: []Arg{
+			{Name: "fd", Index: 0, Format: FormatFD},
+			{Name: "cmd", Index: 1, Format: FormatValue, Set: &setFcntl},
+		}, Ret: Ret{Format: RetHexName, Set: &setLocktype, Label: "hexname"}},
+		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0xb}}}, Args: []Arg{
+			{Name: "fd", Index: 0, Format: FormatFD},
+			{Name: "cmd", Index: 1, Format: FormatValue, Set: &setFcntl},
+		}, Ret: Ret{Format: RetName, Set: &setSignal, Label: "name"}},
 		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x40a}}}, Args: []Arg{
 			{Name: "fd", Index: 0, Format: FormatFD},
 			{Name: "cmd", Index: 1, Format: FormatValue, Set: &setFcntl},
@@ -2465,7 +2473,10 @@ var calls = [...]Call{
 			{Name: "arg4", Index: 3, Format: FormatHex},
 			{Name: "arg5", Index: 4, Format: FormatHex},
 		}},
-		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x3, 0x7, 0x15, 0x1e, 0xd, 0x1b}}}, Args: []Arg{
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x3}}}, Args: []Arg{
+			{Name: "option", Index: 0, Format: FormatValue, Set: &setPrctl},
+		}, Ret: Ret{Format: RetName, Set: &setDumpable, Label: "name"}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x7, 0x15, 0x1e, 0xd, 0x1b}}}, Args: []Arg{
 			{Name: "option", Index: 0, Format: FormatValue, Set: &setPrctl},
 		}},
 		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x16}}, {Arg: 1, Mask: 0xffffffff, Values: []uint64{0x2}}}, Args: []Arg{
@@ -2512,7 +2523,7 @@ var calls = [...]Call{
 	}, Variants: []Variant{
 		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x1003, 0x1004}}}, Args: []Arg{
 			{Name: "option", Index: 0, Format: FormatValue, Set: &setArchprctl},
-			{Name: "arg2", Index: 1, Format: FormatUlongp, Count: 0xfe, Out: Filled},
+			{Name: "arg2", Index: 1, Format: FormatPtr, Out: Filled},
 		}},
 	}},
 	{Name: "adjtimex", Class: "Time", Group: "Clocks", NArgs: 1, Args: []Arg{
@@ -2574,8 +2585,8 @@ var calls = [...]Call{
 		{Name: "turn_on", Index: 2, Format: FormatInt},
 	}},
 	{Name: "create_module", Class: "Kernel", Group: "Obsolete", NArgs: 2, Args: []Arg{
-		{Name: "name", Index: 0, Format: FormatPtr},
-		{Name: "size", Index: 1, Format: FormatSize},
+		{Name: "name", Index: 0, Format: FormatHex},
+		{Name: "size", Index: 1, Format: FormatHex},
 	}},
 	{Name: "init_module", Class: "Kernel", Group: "Modules", NArgs: 3, Args: []Arg{
 		{Name: "umod", Index: 0, Format: FormatPtr},
@@ -3838,10 +3849,18 @@ var calls = [...]Call{
 			{Name: "fd", Index: 0, Format: FormatFD},
 			{Name: "cmd", Index: 1, Format: FormatValue, Set: &setFcntl386},
 		}, Ret: Ret{Format: RetFlags, Set: &setOpen, Label: "flags"}},
-		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x401, 0x9, 0xb, 0x408}}}, Args: []Arg{
+		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x9, 0x408}}}, Args: []Arg{
 			{Name: "fd", Index: 0, Format: FormatFD},
 			{Name: "cmd", Index: 1, Format: FormatValue, Set: &setFcntl386},
 		}},
+		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x401}}}, Args: []Arg{
+			{Name: "fd", Index: 0, Format: FormatFD},
+			{Name: "cmd", Index: 1, Format: FormatValue, Set: &setFcntl386},
+		}, Ret: Ret{Format: RetHexName, Set: &setLocktype, Label: "hexname"}},
+		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0xb}}}, Args: []Arg{
+			{Name: "fd", Index: 0, Format: FormatFD},
+			{Name: "cmd", Index: 1, Format: FormatValue, Set: &setFcntl386},
+		}, Ret: Ret{Format: RetName, Set: &setSignal, Label: "name"}},
 		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x40a}}}, Args: []Arg{
 			{Name: "fd", Index: 0, Format: FormatFD},
 			{Name: "cmd", Index: 1, Format: FormatValue, Set: &setFcntl386},
@@ -3956,7 +3975,7 @@ var calls = [...]Call{
 	{Name: "setitimer", Class: "Time", Group: "Timers", NArgs: 3, Args: []Arg{
 		{Name: "which", Index: 0, Format: FormatValue, Set: &setItimer},
 		{Name: "value", Index: 1, Format: FormatStruct, Struct: &structItimerval, Count: 0xfe},
-		{Name: "ovalue", Index: 2, Format: FormatPtr, Out: Filled},
+		{Name: "ovalue", Index: 2, Format: FormatStruct, Struct: &structItimerval, Count: 0xfe, Out: Filled},
 	}},
 	{Name: "getitimer", Class: "Time", Group: "Timers", NArgs: 2, Args: []Arg{
 		{Name: "which", Index: 0, Format: FormatValue, Set: &setItimer},
@@ -4160,10 +4179,18 @@ var calls = [...]Call{
 			{Name: "fd", Index: 0, Format: FormatFD},
 			{Name: "cmd", Index: 1, Format: FormatValue, Set: &setFcntl386},
 		}, Ret: Ret{Format: RetFlags, Set: &setOpen, Label: "flags"}},
-		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x401, 0x9, 0xb, 0x408}}}, Args: []Arg{
+		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x9, 0x408}}}, Args: []Arg{
 			{Name: "fd", Index: 0, Format: FormatFD},
 			{Name: "cmd", Index: 1, Format: FormatValue, Set: &setFcntl386},
 		}},
+		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x401}}}, Args: []Arg{
+			{Name: "fd", Index: 0, Format: FormatFD},
+			{Name: "cmd", Index: 1, Format: FormatValue, Set: &setFcntl386},
+		}, Ret: Ret{Format: RetHexName, Set: &setLocktype, Label: "hexname"}},
+		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0xb}}}, Args: []Arg{
+			{Name: "fd", Index: 0, Format: FormatFD},
+			{Name: "cmd", Index: 1, Format: FormatValue, Set: &setFcntl386},
+		}, Ret: Ret{Format: RetName, Set: &setSignal, Label: "name"}},
 		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x40a}}}, Args: []Arg{
 			{Name: "fd", Index: 0, Format: FormatFD},
 			{Name: "cmd", Index: 1, Format: FormatValue, Set: &setFcntl386},
@@ -4608,10 +4635,18 @@ var calls = [...]Call{
 			{Name: "fd", Index: 0, Format: FormatFD},
 			{Name: "cmd", Index: 1, Format: FormatValue, Set: &setFcntl},
 		}, Ret: Ret{Format: RetFlags, Set: &setOpenArm64, Label: "flags"}},
-		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x401, 0x9, 0xb, 0x408}}}, Args: []Arg{
+		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x9, 0x408}}}, Args: []Arg{
 			{Name: "fd", Index: 0, Format: FormatFD},
 			{Name: "cmd", Index: 1, Format: FormatValue, Set: &setFcntl},
 		}},
+		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x401}}}, Args: []Arg{
+			{Name: "fd", Index: 0, Format: FormatFD},
+			{Name: "cmd", Index: 1, Format: FormatValue, Set: &setFcntl},
+		}, Ret: Ret{Format: RetHexName, Set: &setLocktype, Label: "hexname"}},
+		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0xb}}}, Args: []Arg{
+			{Name: "fd", Index: 0, Format: FormatFD},
+			{Name: "cmd", Index: 1, Format: FormatValue, Set: &setFcntl},
+		}, Ret: Ret{Format: RetName, Set: &setSignal, Label: "name"}},
 		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x40a}}}, Args: []Arg{
 			{Name: "fd", Index: 0, Format: FormatFD},
 			{Name: "cmd", Index: 1, Format: FormatValue, Set: &setFcntl},
@@ -5842,6 +5877,81 @@ var setFdflags = Set{Unknown: "FD_???", Flags: true, Rows: []SetRow{
 	{"FD_CLOEXEC", 0x1, 0x0, RowName},
 }}
 
+var setLocktype = Set{Unknown: "F_???", Flags: false, Rows: []SetRow{
+	{"F_RDLCK", 0x0, 0x0, RowName},
+	{"F_WRLCK", 0x1, 0x0, RowName},
+	{"F_UNLCK", 0x2, 0x0, RowName},
+	{"F_EXLCK", 0x4, 0x0, RowName},
+	{"F_SHLCK", 0x8, 0x0, RowName},
+}}
+
+var setSignal = Set{Unknown: "", Flags: false, Rows: []SetRow{
+	{"SIGHUP", 0x1, 0x0, RowName},
+	{"SIGINT", 0x2, 0x0, RowName},
+	{"SIGQUIT", 0x3, 0x0, RowName},
+	{"SIGILL", 0x4, 0x0, RowName},
+	{"SIGTRAP", 0x5, 0x0, RowName},
+	{"SIGABRT", 0x6, 0x0, RowName},
+	{"SIGBUS", 0x7, 0x0, RowName},
+	{"SIGFPE", 0x8, 0x0, RowName},
+	{"SIGKILL", 0x9, 0x0, RowName},
+	{"SIGUSR1", 0xa, 0x0, RowName},
+	{"SIGSEGV", 0xb, 0x0, RowName},
+	{"SIGUSR2", 0xc, 0x0, RowName},
+	{"SIGPIPE", 0xd, 0x0, RowName},
+	{"SIGALRM", 0xe, 0x0, RowName},
+	{"SIGTERM", 0xf, 0x0, RowName},
+	{"SIGSTKFLT", 0x10, 0x0, RowName},
+	{"SIGCHLD", 0x11, 0x0, RowName},
+	{"SIGCONT", 0x12, 0x0, RowName},
+	{"SIGSTOP", 0x13, 0x0, RowName},
+	{"SIGTSTP", 0x14, 0x0, RowName},
+	{"SIGTTIN", 0x15, 0x0, RowName},
+	{"SIGTTOU", 0x16, 0x0, RowName},
+	{"SIGURG", 0x17, 0x0, RowName},
+	{"SIGXCPU", 0x18, 0x0, RowName},
+	{"SIGXFSZ", 0x19, 0x0, RowName},
+	{"SIGVTALRM", 0x1a, 0x0, RowName},
+	{"SIGPROF", 0x1b, 0x0, RowName},
+	{"SIGWINCH", 0x1c, 0x0, RowName},
+	{"SIGIO", 0x1d, 0x0, RowName},
+	{"SIGPWR", 0x1e, 0x0, RowName},
+	{"SIGSYS", 0x1f, 0x0, RowName},
+	{"SIGRTMIN", 0x20, 0x0, RowName},
+	{"SIGRT_1", 0x21, 0x0, RowName},
+	{"SIGRT_2", 0x22, 0x0, RowName},
+	{"SIGRT_3", 0x23, 0x0, RowName},
+	{"SIGRT_4", 0x24, 0x0, RowName},
+	{"SIGRT_5", 0x25, 0x0, RowName},
+	{"SIGRT_6", 0x26, 0x0, RowName},
+	{"SIGRT_7", 0x27, 0x0, RowName},
+	{"SIGRT_8", 0x28, 0x0, RowName},
+	{"SIGRT_9", 0x29, 0x0, RowName},
+	{"SIGRT_10", 0x2a, 0x0, RowName},
+	{"SIGRT_11", 0x2b, 0x0, RowName},
+	{"SIGRT_12", 0x2c, 0x0, RowName},
+	{"SIGRT_13", 0x2d, 0x0, RowName},
+	{"SIGRT_14", 0x2e, 0x0, RowName},
+	{"SIGRT_15", 0x2f, 0x0, RowName},
+	{"SIGRT_16", 0x30, 0x0, RowName},
+	{"SIGRT_17", 0x31, 0x0, RowName},
+	{"SIGRT_18", 0x32, 0x0, RowName},
+	{"SIGRT_19", 0x33, 0x0, RowName},
+	{"SIGRT_20", 0x34, 0x0, RowName},
+	{"SIGRT_21", 0x35, 0x0, RowName},
+	{"SIGRT_22", 0x36, 0x0, RowName},
+	{"SIGRT_23", 0x37, 0x0, RowName},
+	{"SIGRT_24", 0x38, 0x0, RowName},
+	{"SIGRT_25", 0x39, 0x0, RowName},
+	{"SIGRT_26", 0x3a, 0x0, RowName},
+	{"SIGRT_27", 0x3b, 0x0, RowName},
+	{"SIGRT_28", 0x3c, 0x0, RowName},
+	{"SIGRT_29", 0x3d, 0x0, RowName},
+	{"SIGRT_30", 0x3e, 0x0, RowName},
+	{"SIGRT_31", 0x3f, 0x0, RowName},
+	{"SIGRT_32", 0x40, 0x0, RowName},
+}}
+
 var setSeals = Set{Unknown: "F_SEAL_???", Flags: true, Rows: []SetRow{
 	{"F_SEAL_SEAL", 0x1, 0x0, RowName},
 	{"F_SEAL_SHRINK", 0x2, 0x0, RowName},
@@ -5849,14 +5959,6 @@ var setSeals = Set{Unknown: "F_SEAL_???", Flags: true, Rows: []SetRow{
 	{"F_SEAL_WRITE", 0x8, 0x0, RowName},
 	{"F_SEAL_FUTURE_WRITE", 0x10, 0x0, RowName},
 	{"F_SEAL_EXEC", 0x20, 0x0, RowName},
-}}
-
-var setLocktype = Set{Unknown: "F_???", Flags: false, Rows: []SetRow{
-	{"F_RDLCK", 0x0, 0x0, RowName},
-	{"F_WRLCK", 0x1, 0x0, RowName},
-	{"F_UNLCK", 0x2, 0x0, RowName},
-	{"F_EXLCK", 0x4, 0x0, RowName},
-	{"F_SHLCK", 0x8, 0x0, RowName},
 }}
 
 var setDnotify = Set{Unknown: "DN_???", Flags: true, Rows: []SetRow{
@@ -7219,73 +7321,6 @@ var setSigill = Set{Unknown: "", Flags: false, Rows: []SetRow{
 	{"ILL_PRVREG", 0x6, 0x0, RowName},
 	{"ILL_COPROC", 0x7, 0x0, RowName},
 	{"ILL_BADSTK", 0x8, 0x0, RowName},
-}}
-
-var setSignal = Set{Unknown: "", Flags: false, Rows: []SetRow{
-	{"SIGHUP", 0x1, 0x0, RowName},
-	{"SIGINT", 0x2, 0x0, RowName},
-	{"SIGQUIT", 0x3, 0x0, RowName},
-	{"SIGILL", 0x4, 0x0, RowName},
-	{"SIGTRAP", 0x5, 0x0, RowName},
-	{"SIGABRT", 0x6, 0x0, RowName},
-	{"SIGBUS", 0x7, 0x0, RowName},
-	{"SIGFPE", 0x8, 0x0, RowName},
-	{"SIGKILL", 0x9, 0x0, RowName},
-	{"SIGUSR1", 0xa, 0x0, RowName},
-	{"SIGSEGV", 0xb, 0x0, RowName},
-	{"SIGUSR2", 0xc, 0x0, RowName},
-	{"SIGPIPE", 0xd, 0x0, RowName},
-	{"SIGALRM", 0xe, 0x0, RowName},
-	{"SIGTERM", 0xf, 0x0, RowName},
-	{"SIGSTKFLT", 0x10, 0x0, RowName},
-	{"SIGCHLD", 0x11, 0x0, RowName},
-	{"SIGCONT", 0x12, 0x0, RowName},
-	{"SIGSTOP", 0x13, 0x0, RowName},
-	{"SIGTSTP", 0x14, 0x0, RowName},
-	{"SIGTTIN", 0x15, 0x0, RowName},
-	{"SIGTTOU", 0x16, 0x0, RowName},
-	{"SIGURG", 0x17, 0x0, RowName},
-	{"SIGXCPU", 0x18, 0x0, RowName},
-	{"SIGXFSZ", 0x19, 0x0, RowName},
-	{"SIGVTALRM", 0x1a, 0x0, RowName},
-	{"SIGPROF", 0x1b, 0x0, RowName},
-	{"SIGWINCH", 0x1c, 0x0, RowName},
-	{"SIGIO", 0x1d, 0x0, RowName},
-	{"SIGPWR", 0x1e, 0x0, RowName},
-	{"SIGSYS", 0x1f, 0x0, RowName},
-	{"SIGRTMIN", 0x20, 0x0, RowName},
-	{"SIGRT_1", 0x21, 0x0, RowName},
-	{"SIGRT_2", 0x22, 0x0, RowName},
-	{"SIGRT_3", 0x23, 0x0, RowName},
-	{"SIGRT_4", 0x24, 0x0, RowName},
-	{"SIGRT_5", 0x25, 0x0, RowName},
-	{"SIGRT_6", 0x26, 0x0, RowName},
-	{"SIGRT_7", 0x27, 0x0, RowName},
-	{"SIGRT_8", 0x28, 0x0, RowName},
-	{"SIGRT_9", 0x29, 0x0, RowName},
-	{"SIGRT_10", 0x2a, 0x0, RowName},
-	{"SIGRT_11", 0x2b, 0x0, RowName},
-	{"SIGRT_12", 0x2c, 0x0, RowName},
-	{"SIGRT_13", 0x2d, 0x0, RowName},
-	{"SIGRT_14", 0x2e, 0x0, RowName},
-	{"SIGRT_15", 0x2f, 0x0, RowName},
-	{"SIGRT_16", 0x30, 0x0, RowName},
-	{"SIGRT_17", 0x31, 0x0, RowName},
-	{"SIGRT_18", 0x32, 0x0, RowName},
-	{"SIGRT_19", 0x33, 0x0, RowName},
-	{"SIGRT_20", 0x34, 0x0, RowName},
-	{"SIGRT_21", 0x35, 0x0, RowName},
-	{"SIGRT_22", 0x36, 0x0, RowName},
-	{"SIGRT_23", 0x37, 0x0, RowName},
-	{"SIGRT_24", 0x38, 0x0, RowName},
-	{"SIGRT_25", 0x39, 0x0, RowName},
-	{"SIGRT_26", 0x3a, 0x0, RowName},
-	{"SIGRT_27", 0x3b, 0x0, RowName},
-	{"SIGRT_28", 0x3c, 0x0, RowName},
-	{"SIGRT_29", 0x3d, 0x0, RowName},
-	{"SIGRT_30", 0x3e, 0x0, RowName},
-	{"SIGRT_31", 0x3f, 0x0, RowName},
-	{"SIGRT_32", 0x40, 0x0, RowName},
 }}
 
 var setSigpoll = Set{Unknown: "", Flags: false, Rows: []SetRow{

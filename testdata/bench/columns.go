@@ -12,11 +12,25 @@ import (
 	"github.com/cilium/ebpf/link"
 )
 
+// A program is what a row or a stage needs on the machine; get says how one gets it.
+type program struct{ name, get string }
+
+// missing returns an error for the first program that is not there.
+func missing(programs []program) error {
+	for _, p := range programs {
+		if _, err := exec.LookPath(p.name); err != nil {
+			return fmt.Errorf("there is no %s. Try: %s", p.name, p.get)
+		}
+	}
+	return nil
+}
+
 // A row is a workload.
 type row struct {
 	name  string
 	title string
 	unit  string
+	needs []program
 }
 
 func (r row) id() string { return r.name }
@@ -27,13 +41,16 @@ const (
 )
 
 var rows = []row{
-	{"getppid", "getppid", "ns"},
-	{"read", "read of 1 byte", "ns"},
-	{"write", "write of 64 bytes", "ns"},
-	{"openclose", "open + close", "ns"},
-	{threadsRow, "getppid, %d threads", "ns"},
-	{"tar", "tar cf", "ms"},
-	{redisRow, "redis-server, a record", "bytes"},
+	{"getppid", "getppid", "ns", nil},
+	{"read", "read of 1 byte", "ns", nil},
+	{"write", "write of 64 bytes", "ns", nil},
+	{"openclose", "open + close", "ns", nil},
+	{threadsRow, "getppid, %d threads", "ns", nil},
+	{"tar", "tar cf", "ms", []program{{"tar", "apt-get install tar"}}},
+	{redisRow, "redis-server, a record", "bytes", []program{
+		{"redis-server", "apt-get install redis-server"},
+		{"redis-benchmark", "apt-get install redis-tools"},
+	}},
 }
 
 // A column is a way of watching the worker.
@@ -64,40 +81,28 @@ type measurer func(column string) (result, error)
 
 // A stage is a time in which something is attached. One stage can serve two columns.
 type stage struct {
-	name string
-	// program is what it needs on the machine, and how one gets that.
-	program, get string
+	name  string
+	needs []program
 	// run attaches, calls measure for each of its columns, and detaches.
 	run func(h *harness, measure measurer) error
 }
 
 var stages = []stage{
-	{"absent", "", "", func(_ *harness, measure measurer) error {
+	{"absent", nil, func(_ *harness, measure measurer) error {
 		_, err := measure("absent")
 		return err
 	}},
-	{"empty", "", "", func(h *harness, measure measurer) error {
+	{"empty", nil, func(h *harness, measure measurer) error {
 		return withPair(h.floor.EmptyEnter, h.floor.EmptyExit, measure, "empty")
 	}},
-	{"miss", "", "", func(h *harness, measure measurer) error {
+	{"miss", nil, func(h *harness, measure measurer) error {
 		return withPair(h.floor.MissEnter, h.floor.MissExit, measure, "miss")
 	}},
-	{"swolld", "", "", withSwolld},
-	{"ftrace", "", "", withFtrace},
-	{"perf", "perf", "apt-get install linux-perf (Debian) or linux-tools-generic (Ubuntu)", withPerf},
-	{"bpftrace", "bpftrace", "apt-get install bpftrace", withBpftrace},
-	{"strace", "strace", "apt-get install strace", withStrace},
-}
-
-// need tells what is missing on the machine for a program to be run.
-func need(program, get string) error {
-	if program == "" {
-		return nil
-	}
-	if _, err := exec.LookPath(program); err != nil {
-		return fmt.Errorf("there is no %s. Try: %s", program, get)
-	}
-	return nil
+	{"swolld", nil, withSwolld},
+	{"ftrace", nil, withFtrace},
+	{"perf", []program{{"perf", "apt-get install linux-perf (Debian) or linux-tools-generic (Ubuntu)"}}, withPerf},
+	{"bpftrace", []program{{"bpftrace", "apt-get install bpftrace"}}, withBpftrace},
+	{"strace", []program{{"strace", "apt-get install strace"}}, withStrace},
 }
 
 // withPair measures while both programs are attached.

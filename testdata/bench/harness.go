@@ -19,6 +19,7 @@ const (
 	maxThreads     = 4  // of the threads row; fewer on fewer CPUs
 	slicesPerRound = 11 // odd, so that a round's figure is one that was measured
 	treeFiles      = 2000
+	highest        = -20                   // nice value
 	tracefs        = "/sys/kernel/tracing" // where perf and bpftrace look, too
 )
 
@@ -210,8 +211,12 @@ func (h *harness) measure(r row) (result, error) {
 }
 
 // measureRow measures a row once under each column of the table. What fails is noted, and
-// the columns of its stage are left out from then on.
+// the columns of its stage are left out from then on. So is a row that lacks a program.
 func (h *harness) measureRow(t *table, round int, r row) {
+	if err := missing(r.needs); err != nil {
+		t.broken[r.name] = err.Error()
+		return
+	}
 	if r.name == redisRow {
 		h.measureRedis(t, round, r)
 		return
@@ -228,7 +233,7 @@ func (h *harness) measureRow(t *table, round int, r row) {
 		if len(want) == 0 {
 			continue
 		}
-		err := need(s.program, s.get)
+		err := missing(s.needs)
 		if err == nil {
 			err = s.run(h, func(column string) (result, error) {
 				c, ok := want[column]

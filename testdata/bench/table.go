@@ -30,7 +30,7 @@ type table struct {
 	rows    []row
 	columns []column
 	all     []measurement
-	broken  map[string]string // by column: why (the rest of) it was not measured
+	broken  map[string]string // by column or row: why (the rest of) it was not measured
 	foreign int               // programs of others on the system call tracepoints, at most
 	rounds  int
 	slice   time.Duration
@@ -41,6 +41,13 @@ type table struct {
 
 func (t *table) add(round int, r row, c column, v float64) {
 	t.all = append(t.all, measurement{round, r.name, c.name, r.unit, v})
+}
+
+func (t *table) titleOf(r row) string {
+	if r.name == threadsRow {
+		return fmt.Sprintf(r.title, len(t.cpus))
+	}
+	return r.title
 }
 
 // values returns a cell's figures by round.
@@ -149,11 +156,7 @@ func (t *table) print(w io.Writer, markdown bool) bool {
 		grid[0] = append(grid[0], c.title)
 	}
 	for _, r := range t.rows {
-		title := r.title
-		if r.name == threadsRow {
-			title = fmt.Sprintf(title, len(t.cpus))
-		}
-		line, spread := []string{title + ", " + r.unit}, []string{""}
+		line, spread := []string{t.titleOf(r) + ", " + r.unit}, []string{""}
 		for _, c := range t.columns {
 			s := summarize(t.values(r.name, c.name))
 			switch {
@@ -215,8 +218,9 @@ func (t *table) notes() []string {
 			"ratios are medians of the rounds' ratios", t.rounds, slicesPerRound, t.slice),
 		fmt.Sprintf("one worker process for all columns, pinned to CPU %d; threads at once: %d, on CPUs %v, mean per thread; "+
 			"tools run on other CPUs, but for strace, which does best on the worker's", t.cpus[0], len(t.cpus), t.cpus),
-		fmt.Sprintf("read: /dev/zero; write: /dev/null; open + close: a path of %d bytes; tar: %d files of up to 8 KiB in tmpfs, to a file there",
-			len(t.path), treeFiles),
+		fmt.Sprintf("read: /dev/zero; write: /dev/null; open + close: a path of %d bytes; tar: %d files of up to 8 KiB in tmpfs, to a file there; "+
+			"redis-server: mean of all records made while redis-benchmark -n %d runs, page heads included",
+			len(t.path), treeFiles, redisRequests),
 	}
 	for _, c := range t.columns {
 		notes = append(notes, c.title+": "+c.what)
@@ -226,8 +230,10 @@ func (t *table) notes() []string {
 			notes = append(notes, fmt.Sprintf("%s was not measured (to the end): %s", c.title, why))
 		}
 	}
-	if why := t.broken[redisRow]; why != "" {
-		notes = append(notes, "redis-server was not measured: "+why)
+	for _, r := range t.rows {
+		if why := t.broken[r.name]; why != "" {
+			notes = append(notes, fmt.Sprintf("%s was not measured (to the end): %s", t.titleOf(r), why))
+		}
 	}
 	if t.foreign > 0 {
 		notes = append(notes, fmt.Sprintf("%d programs of others were attached to the system call tracepoints meanwhile: "+

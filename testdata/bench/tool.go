@@ -112,10 +112,11 @@ func withStrace(h *harness, measure measurer) error {
 		return err
 	}
 	// strace and its tracee take turns, and a wakeup of another CPU is dear: strace does
-	// best on the CPU of the tracee, so that it alone is put there.
+	// best on the CPU of the tracee, so that it alone is put there, as its equal.
 	var same unix.CPUSet
 	same.Set(h.cpus[0])
-	err = unix.SchedSetaffinity(t.cmd.Process.Pid, &same)
+	err = errors.Join(unix.SchedSetaffinity(t.cmd.Process.Pid, &same),
+		unix.Setpriority(unix.PRIO_PROCESS, t.cmd.Process.Pid, highest))
 	if err == nil {
 		err = t.await(h.ctx, func() bool { return traced(pid) })
 	}

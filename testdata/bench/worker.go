@@ -110,13 +110,17 @@ func serveWorker(cpus []int) error {
 			var set unix.CPUSet
 			set.Set(cpu)
 			err := unix.SchedSetaffinity(0, &set)
+			if err == nil {
+				// Whatever else the machine does is to go to other CPUs.
+				err = unix.Setpriority(unix.PRIO_PROCESS, 0, highest)
+			}
 			ready <- err
 			for j := range threads[i] {
 				j.done(j.run())
 			}
 		}()
 		if err := <-ready; err != nil {
-			return fmt.Errorf("pin to CPU %d: %w", cpu, err)
+			return fmt.Errorf("pin a thread to CPU %d: %w", cpu, err)
 		}
 	}
 

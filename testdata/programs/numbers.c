@@ -1,7 +1,9 @@
 /*
  * numbers MODE THREADS COUNT SPIN: each thread makes COUNT system calls that
  * carry the numbers 0, 1, ... (COUNT 0: until the input ends), spinning for SPIN
- * rounds after each, then says "done TID COUNT" and waits to be killed.
+ * rounds after each, then says "done TID COUNT" and waits to be killed. Threads that
+ * make a known number stay within WINDOW calls of each other, so that the newest calls
+ * of all are newest calls of each.
  *
  *	recent	lseek(fd, n) on a file: returns n
  *	error	lseek(-1, n): fails
@@ -15,10 +17,23 @@
 #include <stdatomic.h>
 #include <sys/socket.h>
 
+#define MAX_THREADS 64
+#define WINDOW 32
+
 static const char *mode;
-static long count, spin;
+static long threads, count, spin;
 static int file, null, start[2];
 static atomic_int stop;
+static _Atomic long made[MAX_THREADS];
+
+/* Waits, without a system call, until no thread is WINDOW calls behind. */
+static void keep_pace(long me, long n)
+{
+	atomic_store_explicit(&made[me], n, memory_order_relaxed);
+	for (long i = 0; i < threads; i++)
+		while (n - atomic_load_explicit(&made[i], memory_order_relaxed) > WINDOW)
+			;
+}
 
 static void call(uint32_t n, int sock)
 {
@@ -45,17 +60,23 @@ static void call(uint32_t n, int sock)
 
 static void *thread(void *arg)
 {
-	int sock = (int)(intptr_t)arg;
+	long me = (long)arg, n;
+	int sock = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	char c, line[64];
-	long n;
+
+	if (sock < 0)
+		die("socket");
 
 	if (read(start[0], &c, 1) != 1)
 		die("read of the starting pipe");
 	for (n = 0; count ? n < count : !atomic_load_explicit(&stop, memory_order_relaxed); n++) {
+		if (count)
+			keep_pace(me, n);
 		call((uint32_t)n, sock);
 		for (volatile long i = 0; i < spin; i++)
 			;
 	}
+	atomic_store(&made[me], LONG_MAX);
 	snprintf(line, sizeof(line), "done %ld %ld\n", (long)syscall(SYS_gettid), n);
 	say(line);
 	for (;;)
@@ -66,7 +87,6 @@ static void *thread(void *arg)
 int main(int argc, char **argv)
 {
 	pthread_t id;
-	long threads;
 
 	if (argc != 5)
 		return 98;
@@ -78,14 +98,11 @@ int main(int argc, char **argv)
 	null = open("/dev/null", O_WRONLY | O_CLOEXEC);
 	if (file < 0 || null < 0 || pipe(start))
 		die("set-up");
-	for (long i = 0; i < threads; i++) {
-		int sock = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-
-		if (sock < 0)
-			die("socket");
-		if (pthread_create(&id, NULL, thread, (void *)(intptr_t)sock))
+	if (threads < 1 || threads > MAX_THREADS)
+		return 98;
+	for (long i = 0; i < threads; i++)
+		if (pthread_create(&id, NULL, thread, (void *)i))
 			die("pthread_create");
-	}
 	say("ready\n");
 	hear();
 	for (long i = 0; i < threads; i++)

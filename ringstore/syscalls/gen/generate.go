@@ -507,7 +507,6 @@ var formats = map[string]struct {
 	"wstatus":  {constant: "FormatWstatus", how: "HowBytes", element: 4, anyWord: true},
 	"pair":     {constant: "FormatPair", how: "HowBytes", element: 8, anyWord: true},
 	"intp":     {constant: "FormatIntp", how: "HowBytes", element: 4, anyWord: true},
-	"ulongp":   {constant: "FormatUlongp", how: "HowBytes", element: 8},
 	"errnop":   {constant: "FormatErrnop"},
 	"rettid":   {constant: "FormatRetTID"},
 	"sigset":   {constant: "FormatSigset", how: "HowBytes", element: 8, anyWord: true},
@@ -992,7 +991,7 @@ func (w *writer) args(arch string, k kernelCall, args []arg, names func(int, str
 
 func (w *writer) ret(arch, ret string) (string, error) {
 	kind, name, _ := strings.Cut(ret, "=")
-	constants := map[string]string{"fd": "RetFD", "hex": "RetHex", "octal": "RetOctal", "none": "RetNone", "poll": "RetPoll", "flags": "RetFlags", "seals": "RetFlags"}
+	constants := map[string]string{"fd": "RetFD", "hex": "RetHex", "octal": "RetOctal", "none": "RetNone", "poll": "RetPoll", "flags": "RetFlags", "seals": "RetFlags", "name": "RetName", "hexname": "RetHexName"}
 	switch {
 	case ret == "":
 		return "", nil
