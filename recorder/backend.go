@@ -19,6 +19,7 @@ import (
 	"github.com/swoll-recorder/swoll/ringstore"
 	"github.com/swoll-recorder/swoll/ringstore/decode"
 	"github.com/swoll-recorder/swoll/ringstore/layout"
+	"github.com/swoll-recorder/swoll/ringstore/syscalls"
 )
 
 // all returns the present instances, ordered by name and number.
@@ -62,7 +63,7 @@ func (i *instance) alive(f func()) bool {
 func (r *Recorder) Pods(context.Context) ([]api.Pod, error) {
 	r.refresh()
 	var pods []api.Pod
-	offset := wallOffset()
+	offset := r.wallOffset()
 	for _, i := range r.all() {
 		var c api.Container
 		var err error
@@ -133,11 +134,14 @@ func (r *Recorder) find(sel api.Selector) ([]*instance, error) {
 		return nil, api.Errorf(api.CodeNotFound, "no pod %s/%s is recorded", sel.Namespace, sel.Pod).
 			WithHint("swoll-dump list shows the recorded ones")
 	case len(list) == 0:
-		what := "container " + sel.Container
-		if sel.Instance != nil {
-			what += fmt.Sprintf(" instance %d", *sel.Instance)
+		var what []string
+		if sel.Container != "" {
+			what = append(what, "container "+sel.Container)
 		}
-		return nil, api.Errorf(api.CodeNotFound, "pod %s/%s has no %s", sel.Namespace, sel.Pod, strings.TrimSpace(what)).
+		if sel.Instance != nil {
+			what = append(what, fmt.Sprintf("instance %d", *sel.Instance))
+		}
+		return nil, api.Errorf(api.CodeNotFound, "pod %s/%s has no %s", sel.Namespace, sel.Pod, strings.Join(what, ", ")).
 			WithHint("swoll-dump list shows the recorded ones")
 	}
 	return list, nil
@@ -185,8 +189,15 @@ func (r *Recorder) histories(list []*instance) ([]*ringstore.History, error) {
 	return hs, nil
 }
 
-func filterOf(q api.DumpQuery) decode.Filter {
-	return decode.Filter{Since: q.Since, Last: q.Last, Syscalls: q.Syscalls, Errors: q.Errors, PID: q.PID, All: q.All}
+// filterOf is what decode calls a query. Names that no call has are an error: the answer
+// would be empty, and read as "it made no such call".
+func filterOf(q api.DumpQuery) (decode.Filter, error) {
+	for _, name := range q.Syscalls {
+		if !strings.HasPrefix(name, "syscall_") && syscalls.ByName(goarch, name) == nil {
+			return decode.Filter{}, api.Errorf(api.CodeBadRequest, "no system call is named %q", name)
+		}
+	}
+	return decode.Filter{Since: q.Since, Last: q.Last, Syscalls: q.Syscalls, Errors: q.Errors, PID: q.PID, All: q.All}, nil
 }
 
 // Dump implements api.Backend.
@@ -199,11 +210,15 @@ func (r *Recorder) Dump(_ context.Context, sel api.Selector, q api.DumpQuery, w 
 }
 
 func (r *Recorder) dump(list []*instance, q api.DumpQuery, w io.Writer) error {
+	filter, err := filterOf(q)
+	if err != nil {
+		return err
+	}
 	hs, err := r.histories(list)
 	if err != nil {
 		return err
 	}
-	return decode.Write(w, q.Format, hs, filterOf(q))
+	return decode.Write(w, q.Format, hs, filter)
 }
 
 // DumpCgroup implements api.Backend.
@@ -256,7 +271,7 @@ func (r *Recorder) thaw(i *instance, c *layout.Ring) bool {
 	if atomic.AndUint32(&c.Flags, ^uint32(layout.RingFlagFrozen))&layout.RingFlagFrozen == 0 {
 		return false
 	}
-	i.addGap(from, uint64(monotonic()))
+	r.addGap(i, from, uint64(monotonic()))
 	return true
 }
 
@@ -359,11 +374,15 @@ func (r *Recorder) SnapshotByID(_ context.Context, id string) (api.Snapshot, err
 
 // SnapshotDump implements api.Backend.
 func (r *Recorder) SnapshotDump(_ context.Context, id string, q api.DumpQuery, w io.Writer) error {
+	filter, err := filterOf(q)
+	if err != nil {
+		return err
+	}
 	h, err := r.store.history(id)
 	if err != nil {
 		return err
 	}
-	return decode.Write(w, q.Format, []*ringstore.History{h}, filterOf(q))
+	return decode.Write(w, q.Format, []*ringstore.History{h}, filter)
 }
 
 // Explain implements api.Backend.
@@ -376,10 +395,24 @@ func (r *Recorder) Explain(_ context.Context, id, format string, w io.Writer) er
 }
 
 // ExplainPod implements api.Backend.
-func (r *Recorder) ExplainPod(_ context.Context, sel api.Selector, format string, w io.Writer) error {
+func (r *Recorder) ExplainPod(ctx context.Context, sel api.Selector, format string, w io.Writer) error {
 	list, err := r.find(sel)
 	if err != nil {
 		return err
+	}
+	if format == "json" && len(list) > 1 {
+		names := make([]string, len(list))
+		for n, i := range list {
+			names[n] = i.identity.container
+		}
+		return api.Errorf(api.CodeBadRequest, "pod %s/%s has several containers: %s", sel.Namespace, sel.Pod, strings.Join(names, ", ")).
+			WithHint("name one of them")
+	}
+	// How it died is in the snapshot; the ring may have gone on since.
+	if len(list) == 1 {
+		if id := r.store.newestOf(list[0].identity, list[0].number); id != "" {
+			return r.Explain(ctx, id, format, w)
+		}
 	}
 	hs, err := r.histories(list)
 	if err != nil {

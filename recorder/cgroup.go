@@ -184,9 +184,10 @@ func chooseRoots(dirs []string) ([]watchRoot, hierarchy, error) {
 	var roots []watchRoot
 	var chosen *hierarchy
 	for _, dir := range dirs {
-		dir, err := filepath.EvalSymlinks(dir)
+		given := dir
+		dir, err := filepath.EvalSymlinks(given)
 		if err != nil {
-			return nil, hierarchy{}, fmt.Errorf("watched cgroup: %w", err)
+			return nil, hierarchy{}, fmt.Errorf("watched cgroup %s: %w", given, err)
 		}
 		h, err := hierarchyOf(dir, mounted)
 		if err != nil {

@@ -108,8 +108,8 @@ func (i *instance) allNotes() []string {
 }
 
 // addGap notes that a ring was frozen from one time of CLOCK_MONOTONIC to another.
-func (i *instance) addGap(from, to uint64) {
-	offset := wallOffset()
+func (r *Recorder) addGap(i *instance, from, to uint64) {
+	offset := r.wallOffset()
 	at := func(ns uint64) string { return time.Unix(0, int64(ns)+offset).UTC().Format("15:04:05.000000") }
 	i.note(fmt.Sprintf("nothing was recorded from %s to %s UTC: the ring was frozen", at(from), at(to)))
 }
@@ -124,11 +124,21 @@ func monotonic() int64 {
 	return ts.Nano()
 }
 
-// wallOffset added to a time of CLOCK_MONOTONIC gives Unix time in ns.
-func wallOffset() int64 {
+// clockStep is by how much the wall clock must have moved before times are told anew.
+const clockStep = int64(time.Millisecond)
+
+// wallOffset added to a time of CLOCK_MONOTONIC gives Unix time in ns. It stays the same
+// as long as the wall clock is not set, so that a record has the same time in each dump.
+func (r *Recorder) wallOffset() int64 {
 	before := monotonic()
 	wall := time.Now().UnixNano()
-	return wall - (before+monotonic())/2
+	now := wall - (before+monotonic())/2
+	old := r.offset.Load()
+	if d := now - old; d > -clockStep && d < clockStep {
+		return old
+	}
+	r.offset.CompareAndSwap(old, now)
+	return r.offset.Load()
 }
 
 // findCgroup finds the directory of a recorded cgroup; empty: it is gone. byHand tells
@@ -192,7 +202,7 @@ func (r *Recorder) meta(i *instance) *ringstore.Meta {
 		State:       i.state(c),
 		Created:     time.Now().UTC(),
 		Armed:       int64(c.Armed),
-		WallOffset:  wallOffset(),
+		WallOffset:  r.wallOffset(),
 		Notes:       i.allNotes(),
 	}
 	return m

@@ -69,6 +69,11 @@ func openKernel(cfg Config, h hierarchy) (*kernel, error) {
 	}
 	k := &kernel{log: cfg.Logger, pinDir: cfg.PinDir, maps: map[string]*ebpf.Map{}}
 	if err := k.open(cfg, h); err != nil {
+		if k.lock != nil {
+			// Whatever was pinned by half; nothing, and it fails, where it was adopted.
+			_ = removePins(filepath.Join(k.pinDir, "new"))
+			_ = os.Remove(k.pinDir)
+		}
 		k.close()
 		return nil, err
 	}

@@ -51,6 +51,7 @@ type Recorder struct {
 	numbers   map[identity]int     // next instance number
 	wake      chan struct{}
 	failure   atomic.Pointer[error] // why nothing is recorded
+	offset    atomic.Int64          // see wallOffset
 }
 
 var _ api.Backend = (*Recorder)(nil)
@@ -73,6 +74,7 @@ func New(ctx context.Context, cfg Config) (*Recorder, error) {
 	}
 	k, err := openKernel(cfg, h)
 	if err != nil {
+		st.close()
 		return nil, err
 	}
 	r := &Recorder{
@@ -86,14 +88,16 @@ func New(ctx context.Context, cfg Config) (*Recorder, error) {
 		id := identity{namespace: s.Namespace, pod: s.Pod, container: s.Container}
 		r.numbers[id] = max(r.numbers[id], s.Instance+1)
 	}
+	r.metrics = newMetrics(r)
 	if err := r.start(); err != nil {
 		k.close()
+		st.close()
 		return nil, err
 	}
-	r.metrics = newMetrics(r)
 	if cfg.Registerer != nil {
 		if err := cfg.Registerer.Register(r.metrics); err != nil {
 			k.close()
+			st.close()
 			return nil, fmt.Errorf("registering metrics: %w", err)
 		}
 	}
@@ -460,7 +464,7 @@ func (r *Recorder) resume(i *instance) {
 	c.Death = layout.Death{}
 	atomic.StoreUint64(&c.Frozen, 0)
 	atomic.AndUint32(&c.Flags, ^uint32(layout.RingFlagFrozen|layout.RingFlagDying))
-	i.addGap(from, uint64(monotonic()))
+	r.addGap(i, from, uint64(monotonic()))
 }
 
 // retire frees rings of containers that are gone, as far as the pool needs them.

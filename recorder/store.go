@@ -281,6 +281,21 @@ func (s *store) get(id string) (api.Snapshot, error) {
 	return api.Snapshot{}, api.Errorf(api.CodeNotFound, "no snapshot %s", id).WithHint("swoll-dump snapshots lists them")
 }
 
+// newestOf is the id of the newest snapshot of a death of one life of a container; empty
+// if there is none.
+func (s *store) newestOf(id identity, number int) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for n := len(s.snaps) - 1; n >= 0; n-- {
+		x := &s.snaps[n]
+		if x.Trigger != api.TriggerManual && x.Instance == number && x.Namespace == id.namespace &&
+			x.Pod == id.pod && x.Container == id.container {
+			return x.ID
+		}
+	}
+	return ""
+}
+
 func (s *store) open(id string) (io.ReadSeekCloser, api.Snapshot, error) {
 	snap, err := s.get(id)
 	if err != nil {

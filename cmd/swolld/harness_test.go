@@ -235,6 +235,12 @@ func prepareService(t testing.TB, hierarchy string, args ...string) *service {
 	s.state = filepath.Join(s.dir, "state")
 	bpffs := filepath.Join(s.dir, "bpf")
 	mount(t, "bpf", bpffs, 0, "")
+	// The kernel puts its own iterators into each bpffs; here they are in the way.
+	for _, name := range []string{"maps.debug", "progs.debug"} {
+		if err := os.Remove(filepath.Join(bpffs, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			t.Fatal(err)
+		}
+	}
 	s.pins = filepath.Join(bpffs, "swoll")
 	s.watch = makeCgroup(t, hierarchy)
 	s.http = &http.Client{

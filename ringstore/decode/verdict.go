@@ -44,7 +44,7 @@ type How struct {
 
 // OOM is what is known of a kill for lack of memory.
 type OOM struct {
-	RSSBytes   uint64  `json:"rssBytes"`   // anonymous memory of the victim
+	RSSBytes   *uint64 `json:"rssBytes"`   // anonymous memory of the victim; null: not known
 	LimitBytes *uint64 `json:"limitBytes"` // nil: not known
 	Victim     string  `json:"victim"`     // its name
 }
@@ -166,7 +166,11 @@ func (x *explanation) how() How {
 	how.Signal = &name
 	if d.Kind == "oom" {
 		const page = 4096
-		how.OOM = &OOM{RSSBytes: uint64(d.RSSPages) * page, Victim: d.Comm}
+		how.OOM = &OOM{Victim: d.Comm}
+		if d.RSSPages != 0 {
+			rss := uint64(d.RSSPages) * page
+			how.OOM.RSSBytes = &rss
+		}
 		return how
 	}
 	if d.Signal == 0 {
@@ -409,7 +413,10 @@ func (x *explanation) summary(how *How, blamed *ringstore.Event) string {
 	var b strings.Builder
 	switch how.Kind {
 	case "oom":
-		fmt.Fprintf(&b, "killed for lack of memory, holding %s", byteCount(how.OOM.RSSBytes))
+		b.WriteString("killed for lack of memory")
+		if how.OOM.RSSBytes != nil {
+			fmt.Fprintf(&b, ", holding %s", byteCount(*how.OOM.RSSBytes))
+		}
 	case "exit", "none":
 		fmt.Fprintf(&b, "exit %d", *how.ExitCode)
 	case "seccomp":
