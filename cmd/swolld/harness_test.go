@@ -235,13 +235,12 @@ func prepareService(t testing.TB, hierarchy string, args ...string) *service {
 	s.state = filepath.Join(s.dir, "state")
 	bpffs := filepath.Join(s.dir, "bpf")
 	mount(t, "bpf", bpffs, 0, "")
-	// The kernel puts its own iterators into each bpffs; here they are in the way.
-	for _, name := range []string{"maps.debug", "progs.debug"} {
-		if err := os.Remove(filepath.Join(bpffs, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
-			t.Fatal(err)
-		}
+	// Apart from the iterators that the kernel puts into each bpffs.
+	own := filepath.Join(bpffs, "own")
+	if err := os.Mkdir(own, 0o700); err != nil {
+		t.Fatal(err)
 	}
-	s.pins = filepath.Join(bpffs, "swoll")
+	s.pins = filepath.Join(own, "swoll")
 	s.watch = makeCgroup(t, hierarchy)
 	s.http = &http.Client{
 		Timeout: 2 * time.Minute,

@@ -5,6 +5,7 @@ import (
 	"strconv"
 
 	"github.com/swoll-recorder/swoll/ringstore"
+	"github.com/swoll-recorder/swoll/ringstore/layout"
 	"github.com/swoll-recorder/swoll/ringstore/syscalls"
 )
 
@@ -526,25 +527,51 @@ func (v *view) appendArgv(dst []byte, a *syscalls.Arg) []byte {
 	}
 	dst = append(dst, '[')
 	n := 0
+	more := stringsEndEarly(c)
 	for b := c.Data; len(b) > 0; n++ {
 		var s []byte
 		s, b = splitStrings(b)
+		if n == maxString {
+			more = true
+			break
+		}
 		if n > 0 {
 			dst = append(dst, ", "...)
 		}
-		if n == maxString {
-			dst = append(dst, "..."...)
-			return append(dst, ']')
-		}
 		dst = appendAbbreviated(dst, s, false)
 	}
-	if c.Status&(ringstore.CaptureCut|ringstore.CaptureFault) != 0 {
+	if more {
 		if n > 0 {
 			dst = append(dst, ", "...)
 		}
 		dst = append(dst, "..."...)
 	}
 	return append(dst, ']')
+}
+
+// The kernel side reads at most so many bytes of one string of an array, with its NUL.
+const maxPiece = layout.SizesPiece
+
+// stringsEndEarly tells whether an array of strings had more elements than the capture
+// has. A capture that is cut may also lack nothing but the end of a long string.
+func stringsEndEarly(c *ringstore.Capture) bool {
+	const (
+		maxStrings = 24  // elements that the kernel side reads
+		likely     = 256 // bytes behind which it reads no further, unless it was told otherwise
+	)
+	if c.Status&ringstore.CaptureFault != 0 {
+		return true
+	}
+	if c.Status&ringstore.CaptureCut == 0 {
+		return false
+	}
+	n, long := 0, false
+	for b := c.Data; len(b) > 0; n++ {
+		var s []byte
+		s, b = splitStrings(b)
+		long = long || len(s) >= maxPiece-1
+	}
+	return !long || n >= maxStrings || len(c.Data) >= likely
 }
 
 // appendIovec appends the buffers of readv and writev.
