@@ -402,10 +402,10 @@ static __always_inline int find_place(void *ring, u32 lane, u32 need, u64 now, s
  * itself, it lets the verifier forget the many ways that lead to a place: else
  * it follows each of them through all that comes after.
  *
- *	 63   62 50  49 48 47        32 31                0
- *	+---+-------+-----+------------+-------------------+
- *	| 1 |   0   |lane |   cursor   |        at         |
- *	+---+-------+-----+------------+-------------------+
+ *	 63   62 61  58 57  50  49 48 47        32 31                0
+ *	+---+---+------+-------+-----+------------+-------------------+
+ *	| 1 | 0 |head/4| flags |lane |   cursor   |        at         |
+ *	+---+---+------+-------+-----+------------+-------------------+
  */
 #define PLACE_FOUND (1ull << 63)
 
@@ -972,6 +972,7 @@ static __always_inline int write_call(void *ring, struct swoll_task *st, u32 tid
 	const volatile struct swoll_call *call;
 	struct swoll_record *record;
 	struct place place;
+	void *next;
 	u32 lane = SWOLL_LANE_RECENT, need, at, head, captures = 0, len, nargs;
 	u32 bytes = shape.bytes;
 	u64 now, start, duration, found;
@@ -1009,6 +1010,10 @@ static __always_inline int write_call(void *ring, struct swoll_task *st, u32 tid
 		duration = now - start;
 	}
 	head = SWOLL_RECORD_HEAD;
+	if (tid != tgid) {
+		flags |= SWOLL_THREAD;
+		head += 4;
+	}
 	if (unlikely(duration >> 32)) {
 		flags |= SWOLL_LONG_DURATION;
 		head += 8;
@@ -1040,9 +1045,7 @@ static __always_inline int write_call(void *ring, struct swoll_task *st, u32 tid
 		*(volatile u64 *)&st->place = (u64)lane << 32 | need;
 		found = *(volatile u64 *)&st->place;
 		cause = find_place(ring, found >> 32 & (SWOLL_LANES - 1), found & 0xfff, now, &place);
-
-		*(volatile u64 *)&st->place = cause ? cause : pack_place(&place);
-		found = *(volatile u64 *)&st->place;
+		found = cause ? cause : pack_place(&place);
 	} else {
 		found = find_place_far(control_of(ring)->index, lane, need, now);
 	}
@@ -1050,7 +1053,11 @@ static __always_inline int write_call(void *ring, struct swoll_task *st, u32 tid
 		lose(ring, found - 1);
 		return 0;
 	}
+	*(volatile u64 *)&st->place = found | (u64)flags << 50 | (u64)(head / 4) << 58;
+	found = *(volatile u64 *)&st->place;
 	unpack_place(ring, found, &place);
+	flags = found >> 50;
+	head = (found >> 58 & 15) * 4;
 	at = place.at;
 	if (at > bytes - SWOLL_PAGE)
 		goto drop;
@@ -1124,16 +1131,19 @@ static __always_inline int write_call(void *ring, struct swoll_task *st, u32 tid
 	record->shape = nargs | captures << 4;
 	record->start = start;
 	record->tid = tid;
-	record->tgid = tgid;
 	record->duration = duration;
 	record->ret = ret;
-	if (unlikely(flags & SWOLL_LONG_DURATION)) {
-		*(u64 *)(record + 1) = duration;
-		if (flags & SWOLL_LONG_RETURN)
-			*((u64 *)(record + 1) + 1) = ret;
-	} else if (flags & SWOLL_LONG_RETURN) {
-		*(u64 *)(record + 1) = ret;
+	next = (void *)record + SWOLL_RECORD_HEAD;
+	if (flags & SWOLL_THREAD) {
+		record->tgid = tgid;
+		next += 4;
 	}
+	if (unlikely(flags & SWOLL_LONG_DURATION)) {
+		*(u64 *)next = duration;
+		next += 8;
+	}
+	if (flags & SWOLL_LONG_RETURN)
+		*(u64 *)next = ret;
 	done(ring, &place, len, now);
 	return 0;
 drop:
@@ -1186,9 +1196,6 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 		 * a seccomp filter answered, or recording began inside the call. */
 		if (flags & SWOLL_TASK_FORKED)
 			goto out;
-		/* Killed while a tracer held it at the entry: it was never made. */
-		if (ret == -38 /* ENOSYS */ && task->signal->flags & SIGNAL_GROUP_EXIT)
-			goto out;
 #if defined(__TARGET_ARCH_x86)
 		st->abi = abi_of(task, regs->orig_ax);
 		st->nr = (u32)regs->orig_ax & ~0x40000000u;
@@ -1205,6 +1212,12 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 		read_args(st->args, regs, st->abi);
 		st->captures = 0;
 		st->capture_len = 0;
+		/* Killed while a tracer held it at the entry: it never got further. */
+		if (ret == -38 /* ENOSYS */ && task->signal->flags & SIGNAL_GROUP_EXIT) {
+			st->start = bpf_ktime_get_ns();
+			write_odd_call(st, task->pid, task->tgid, 0, false);
+			goto out;
+		}
 		if (call_of(st->nr, st->abi)->enters && !(call_of(st->nr, st->abi)->flags & SWOLL_CALL_EXEC))
 			capture_entry(st, st->nr, 1);
 		write_odd_call(st, task->pid, task->tgid, ret, true);
@@ -1484,7 +1497,6 @@ int BPF_PROG(sched_process_exit, struct task_struct *p)
 			death->status = status;
 			death->flags |= SWOLL_DEATH_GROUP;
 			death->done = now;
-			control->frozen = now;
 			barrier();
 			__sync_fetch_and_or(&control->flags, SWOLL_FROZEN);
 			alert(SWOLL_ALERT_DEAD, st->ring, control->life, control->cgroup, now);

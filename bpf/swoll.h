@@ -14,7 +14,7 @@ enum swoll_sizes {
 	SWOLL_LAYOUT = 1,
 	SWOLL_PAGE = 4096,	   /* bytes of one ring page */
 	SWOLL_PAGE_HEAD = 64,	   /* bytes of struct swoll_page */
-	SWOLL_RECORD_HEAD = 32,	   /* bytes of struct swoll_record */
+	SWOLL_RECORD_HEAD = 28,	   /* bytes of struct swoll_record without its tgid */
 	SWOLL_SLOTS_AT = 1024,	   /* offset of the slots in the control area */
 	SWOLL_SLOT = 128,	   /* bytes of struct swoll_slot */
 	SWOLL_NAME = 128,	   /* bytes of a cgroup's name, with its NUL */
@@ -62,7 +62,7 @@ enum swoll_kind {
 	SWOLL_KINDS,
 };
 
-/* swoll_record.flags. The two lowest bits are the ABI. */
+/* swoll_record.flags. The two lowest bits are the ABI. What is no call has none. */
 enum swoll_flag {
 	SWOLL_ABI = 3,		/* mask: 0 native 64-bit, 1 32-bit compat, 2 x32 */
 	SWOLL_LONG_DURATION = 4,/* the duration is a u64 behind the head */
@@ -72,6 +72,7 @@ enum swoll_flag {
 	SWOLL_UNFINISHED = 32,	/* the call had not returned when its thread ended
 				 * or its ring froze: no return value, no duration */
 	SWOLL_CUT = 64,		/* at least one capture is incomplete */
+	SWOLL_THREAD = 128,	/* the tgid is not the tid, and stands in the head */
 };
 
 /*
@@ -103,7 +104,9 @@ enum swoll_page_state {
 };
 
 /*
- * A record. Behind the head, each only if its flag or count says so:
+ * A record. The head of a call ends before `tgid` where that is the same as `tid`
+ * (no SWOLL_THREAD); that of anything else has it always. Behind the head, each only
+ * if its flag or count says so:
  *
  *	u64 duration		SWOLL_LONG_DURATION
  *	s64 return value	SWOLL_LONG_RETURN
@@ -123,9 +126,9 @@ struct swoll_record {
 	__u8 shape;
 	__u64 start;	/* entry, ns CLOCK_MONOTONIC */
 	__u32 tid;	/* in the host's pid namespace */
-	__u32 tgid;
 	__u32 duration; /* ns */
 	__s32 ret;
+	__u32 tgid;
 };
 
 /* What an argument pointed to. `len` bytes follow. */
@@ -423,7 +426,7 @@ enum swoll_capture_count {
 };
 
 _Static_assert(sizeof(struct swoll_page) == SWOLL_PAGE_HEAD, "page head");
-_Static_assert(sizeof(struct swoll_record) == SWOLL_RECORD_HEAD, "record head");
+_Static_assert(sizeof(struct swoll_record) == SWOLL_RECORD_HEAD + 4, "record head");
 _Static_assert(sizeof(struct swoll_capture) == SWOLL_CAPTURE_HEAD, "capture head");
 _Static_assert(sizeof(struct swoll_slot) == SWOLL_SLOT, "slot");
 _Static_assert(sizeof(struct swoll_ring) <= SWOLL_SLOTS_AT, "control area");

@@ -84,7 +84,7 @@ func FuzzWalk(f *testing.F) {
 		at := recent + layout.SizesPageHead
 		for n := uint64(0); n < h.Held[LaneRecent]; n++ {
 			size := int(le.Uint16(k.bytes[at:]))
-			if at += size; size < layout.SizeofRecord || at > recent+used {
+			if at += size; size < layout.SizesRecordHead || at > recent+used {
 				t.Fatalf("record %d of %d ends %d bytes behind the page's start, %d are used", n, h.Held[LaneRecent], at-recent, used)
 			}
 		}

@@ -125,6 +125,10 @@ type span struct {
 // the records of a page; start is that of the record.
 func (img *Image) scan(visit func(page, at, n int, start int64)) Stat {
 	stat := Stat{Lost: lostOf(img.control)}
+	if le.Uint32(img.control[layout.RingAtFlags:])&layout.RingFlagFrozen != 0 {
+		// What a frozen ring refuses is younger than what it holds, and not missing there.
+		delete(stat.Lost, layout.LostNames[layout.LostFrozen])
+	}
 	spans := make([]span, 0, len(img.pages))
 	destroyed := img.unvouched
 	oldest, newest := int64(math.MaxInt64), int64(0)

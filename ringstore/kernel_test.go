@@ -237,6 +237,12 @@ func appendRecord(b []byte, e *Event) []byte {
 
 func appendCall(r []byte, e *Event) []byte {
 	flags, wide, end := uint8(e.ABI), uint8(0), len(r)
+	if e.PID != e.TID {
+		flags |= layout.FlagThread
+	} else {
+		end = layout.SizesRecordHead
+		r = r[:end]
+	}
 	if e.NoEnter {
 		flags |= layout.FlagNoEnter
 	}

@@ -11,7 +11,7 @@ import (
 const (
 	maxArgs  = 6
 	maxFlags = layout.FlagABI | layout.FlagLongDuration | layout.FlagLongReturn |
-		layout.FlagNoEnter | layout.FlagUnfinished | layout.FlagCut
+		layout.FlagNoEnter | layout.FlagUnfinished | layout.FlagCut | layout.FlagThread
 	maxStatus = layout.CaptureStatusCut | layout.CaptureStatusFault | layout.CaptureStatusLate |
 		layout.CaptureStatusExit | layout.CaptureStatusNone
 )
@@ -22,17 +22,17 @@ var le = binary.LittleEndian
 // that is valid in every respect. Only of records that it accepts may any other function
 // here be asked.
 func recordLen(b []byte) int {
-	if len(b) < layout.SizeofRecord {
+	if len(b) < layout.SizesRecordHead {
 		return 0
 	}
 	n := int(le.Uint16(b[layout.RecordAtLen:]))
-	if n < layout.SizeofRecord || n > len(b) || n%8 != 0 {
+	if n < layout.SizesRecordHead || n > len(b) || n%8 != 0 {
 		return 0
 	}
 	b = b[:n]
 	start := le.Uint64(b[layout.RecordAtStart:])
 	if start == 0 || start > math.MaxInt64/2 ||
-		le.Uint32(b[layout.RecordAtTID:]) == 0 || le.Uint32(b[layout.RecordAtTGID:]) == 0 {
+		le.Uint32(b[layout.RecordAtTID:]) == 0 {
 		return 0
 	}
 	var ok bool
@@ -62,7 +62,13 @@ func validCall(b []byte) bool {
 	if at > len(b) {
 		return false
 	}
-	if flags&layout.FlagLongDuration != 0 && le.Uint64(b[layout.SizeofRecord:]) > math.MaxInt64/2 {
+	// Without the flag the ids are the same, so with it they are not.
+	if flags&layout.FlagThread != 0 {
+		if tgid := le.Uint32(b[layout.RecordAtTGID:]); tgid == 0 || tgid == recordTID(b) {
+			return false
+		}
+	}
+	if flags&layout.FlagLongDuration != 0 && le.Uint64(b[callHead(flags):]) > math.MaxInt64/2 {
 		return false
 	}
 	end := capturesEnd(b[at:], captures, maxArgs)
@@ -82,7 +88,7 @@ func validEvent(b []byte) bool {
 		return false
 	}
 	// Of the head, events use neither the call's number nor its result.
-	if b[layout.RecordAtFlags] != 0 || le.Uint32(b[layout.RecordAtNr:]) != 0 ||
+	if le.Uint32(b[layout.RecordAtTGID:]) == 0 || b[layout.RecordAtFlags] != 0 || le.Uint32(b[layout.RecordAtNr:]) != 0 ||
 		le.Uint64(b[layout.RecordAtDuration:]) != 0 {
 		return false
 	}
@@ -98,9 +104,18 @@ func validEvent(b []byte) bool {
 	return end >= 0 && len(b)-(sizes[kind]+end) < 8
 }
 
+// callHead returns the bytes of a call's head: its process stands there only if it is not
+// what the thread is called, too.
+func callHead(flags uint8) int {
+	if flags&layout.FlagThread != 0 {
+		return layout.SizeofRecord
+	}
+	return layout.SizesRecordHead
+}
+
 // argsAt returns where the arguments of a call with these flags begin.
 func argsAt(flags uint8) int {
-	at := layout.SizeofRecord
+	at := callHead(flags)
 	if flags&layout.FlagLongDuration != 0 {
 		at += 8
 	}
@@ -156,7 +171,14 @@ func nextCapture(b []byte) (Capture, []byte) {
 func recordKind(b []byte) Kind   { return Kind(b[layout.RecordAtKind]) }
 func recordStart(b []byte) int64 { return int64(le.Uint64(b[layout.RecordAtStart:])) }
 func recordTID(b []byte) uint32  { return le.Uint32(b[layout.RecordAtTID:]) }
-func recordPID(b []byte) uint32  { return le.Uint32(b[layout.RecordAtTGID:]) }
+
+// recordPID returns the process of a record's thread.
+func recordPID(b []byte) uint32 {
+	if recordKind(b) == KindCall && b[layout.RecordAtFlags]&layout.FlagThread == 0 {
+		return recordTID(b)
+	}
+	return le.Uint32(b[layout.RecordAtTGID:])
+}
 
 // recordFinish returns when the record's call returned; for what has no end, its start.
 func recordFinish(b []byte) int64 {
@@ -165,7 +187,7 @@ func recordFinish(b []byte) int64 {
 	case flags&(layout.FlagNoEnter|layout.FlagUnfinished) != 0:
 		return start
 	case flags&layout.FlagLongDuration != 0:
-		return start + int64(le.Uint64(b[layout.SizeofRecord:]))
+		return start + int64(le.Uint64(b[callHead(flags):]))
 	}
 	return start + int64(le.Uint32(b[layout.RecordAtDuration:]))
 }

@@ -54,10 +54,12 @@ func TestDecode(t *testing.T) {
 func TestInvalidRecords(t *testing.T) {
 	call := Event{Kind: KindCall, Start: 100, TID: 7, PID: 7, Nr: 1, Args: []uint64{1, 1 << 40},
 		Captures: []Capture{{Arg: 1, Data: []byte("hello")}}}
+	thread := call
+	thread.PID = 6
 	fork := Event{Kind: KindFork, Start: 100, TID: 7, PID: 7, Fork: &Fork{8, 8}}
 	exec := Event{Kind: KindExec, Start: 100, TID: 7, PID: 7, Exec: &Exec{OldTID: 7, Filename: Capture{Data: []byte("/bin/sh")}}}
 	const (
-		args    = layout.SizeofRecord
+		args    = layout.SizesRecordHead
 		capture = args + 4 + 8
 	)
 	u8 := func(at int, v byte) func([]byte) { return func(b []byte) { b[at] = v } }
@@ -75,7 +77,9 @@ func TestInvalidRecords(t *testing.T) {
 		{"behind the end", &call, u8(layout.RecordAtLen+1, 1)},
 		{"no kind", &call, u8(layout.RecordAtKind, 0)},
 		{"unknown kind", &call, u8(layout.RecordAtKind, layout.KindKinds)},
-		{"unknown flag", &call, u8(layout.RecordAtFlags, 128)},
+		{"process without room", &call, u8(layout.RecordAtFlags, layout.FlagThread)},
+		{"no process", &thread, u32(layout.RecordAtTGID, 0)},
+		{"process that is the thread", &thread, u32(layout.RecordAtTGID, 7)},
 		{"unknown ABI", &call, u8(layout.RecordAtFlags, 3)},
 		{"no entry and no end", &call, u8(layout.RecordAtFlags, layout.FlagNoEnter|layout.FlagUnfinished)},
 		{"duration without room", &call, u8(layout.RecordAtFlags, layout.FlagLongDuration)},
@@ -86,7 +90,7 @@ func TestInvalidRecords(t *testing.T) {
 		{"no start", &call, u64(layout.RecordAtStart, 0)},
 		{"start in no time", &call, u64(layout.RecordAtStart, 1<<63)},
 		{"no thread", &call, u32(layout.RecordAtTID, 0)},
-		{"no process", &call, u32(layout.RecordAtTGID, 0)},
+		{"event of no process", &fork, u32(layout.RecordAtTGID, 0)},
 		{"capture longer than the record", &call, u8(capture+layout.CaptureAtLen, 30)},
 		{"capture longer than any", &call, u8(capture+layout.CaptureAtLen+1, 255)},
 		{"capture of no argument", &call, u8(capture+layout.CaptureAtArg, 6)},

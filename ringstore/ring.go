@@ -165,7 +165,7 @@ const (
 	// How often a page is copied that is handed to another writer meanwhile.
 	pageTries = 4
 	// How often a ring is copied of which a lane was overwritten whole meanwhile.
-	copyTries = 3
+	copyTries = 32
 )
 
 // Copy returns the ring's content as of now, or as of the time when it was frozen. now

@@ -232,7 +232,7 @@ func TestCopyWhileWriting(t *testing.T) {
 	}{
 		{"a cursor for each CPU", testShape(4, [Lanes]int{2, 12, 12, 40}, [Lanes]int{1, 2, 4, 4}), 60},
 		// Pages are taken again while they are copied.
-		{"one cursor", testShape(4, [Lanes]int{1, 3, 2, 3}, [Lanes]int{1, 1, 1, 1}), 1000},
+		{"one cursor", testShape(4, [Lanes]int{1, 3, 2, 3}, [Lanes]int{1, 1, 1, 1}), 500},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			k, ring := newKernel(t, test.shape)

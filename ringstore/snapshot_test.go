@@ -141,7 +141,7 @@ func checkDamaged(t *testing.T, whole *History, b []byte, what string) {
 }
 
 // tinyShape makes small files, which hold little enough to try each byte of them.
-var tinyShape = testShape(2, [Lanes]int{1, 2, 2, 3}, [Lanes]int{1, 1, 2, 2})
+var tinyShape = testShape(2, [Lanes]int{1, 1, 2, 2}, [Lanes]int{1, 1, 1, 2})
 
 // A file that ends early holds what it held until then.
 func TestSnapshotCut(t *testing.T) {

@@ -171,8 +171,8 @@ func snapshotFile(t *testing.T) []byte {
 		copy(mem[at:], b.Bytes())
 	}
 	record := layout.Record{
-		Len: layout.SizeofRecord + 8, Kind: layout.KindCall, Nr: 3, Shape: 1, // close, one argument
-		Start: 2_000_000_000, TID: 812, TGID: 812, Duration: 1000, Ret: -int32(syscall.EBADF),
+		Len: layout.SizesRecordHead + 4, Kind: layout.KindCall, Nr: 3, Shape: 1, // close, one argument
+		Start: 2_000_000_000, TID: 812, Duration: 1000, Ret: -int32(syscall.EBADF),
 	}
 	at := int(shape.Lane[layout.LaneError].First+1) * layout.SizesPage
 	put(at, layout.Page{
@@ -180,7 +180,7 @@ func snapshotFile(t *testing.T) []byte {
 		Last:  record.Start, Taken: record.Start, Lane: layout.LaneError, Life: 1,
 	})
 	put(at+layout.SizesPageHead, record)
-	put(at+layout.SizesPageHead+layout.SizeofRecord, uint32(99))
+	put(at+layout.SizesPageHead+layout.SizesRecordHead, uint32(99))
 	control := int(shape.Pages) * layout.SizesPage
 	put(control, layout.Ring{
 		Flags: layout.RingFlagFrozen, Cgroup: 4711, Life: 1, Armed: 1_000_000_000, Frozen: 2_001_000_000,

@@ -211,6 +211,7 @@ type service struct {
 	socket string
 	state  string // directory of snapshots
 	pins   string // in a bpffs of the test's own
+	bpffs  string // where that is mounted
 	watch  string // cgroup; those made below it are recorded
 	args   []string
 	http   *http.Client

@@ -3,7 +3,6 @@ package main_test
 import (
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -11,24 +10,23 @@ import (
 	"github.com/cilium/ebpf/link"
 )
 
-// checkWhole checks that each thread's numbers in a dump are 0, 1, ... without a gap, and
-// returns the newest of all.
-func checkWhole(t testing.TB, s *service, pod string, threads int) uint32 {
+// whole returns the newest number in a dump, or an error unless each thread's numbers in it
+// are 0, 1, ... without a gap.
+func whole(t testing.TB, s *service, pod string, threads int) (newest uint32, err error) {
 	t.Helper()
 	byThread := numbersByThread(t, s.text(pod, "all=true"))
 	if len(byThread) != threads {
-		t.Errorf("numbered calls of %d threads, want %d", len(byThread), threads)
+		return 0, fmt.Errorf("numbered calls of %d threads, want %d", len(byThread), threads)
 	}
-	var newest uint32
 	for tid, numbers := range byThread {
 		for i, n := range numbers {
 			if n != uint32(i) {
-				t.Fatalf("thread %d: call %d has number %d", tid, i, n)
+				return 0, fmt.Errorf("thread %d: call %d has number %d", tid, i, n)
 			}
 			newest = max(newest, n)
 		}
 	}
-	return newest
+	return newest, nil
 }
 
 // TestKilledService: killed without warning under traffic, the service misses nothing:
@@ -48,10 +46,11 @@ func TestKilledService(t *testing.T) {
 		t.Helper()
 		before := newest
 		eventually(t, "further calls", func() error {
-			if newest = checkWhole(t, s, c.name, threads); newest < before+100 {
-				return fmt.Errorf("%d now, %d before", newest, before)
+			var err error
+			if newest, err = whole(t, s, c.name, threads); err == nil && newest < before+100 {
+				err = fmt.Errorf("%d now, %d before", newest, before)
 			}
-			return nil
+			return err
 		})
 	}
 	progress()
@@ -102,7 +101,9 @@ func TestKilledService(t *testing.T) {
 	for range threads {
 		p.expect("done")
 	}
-	checkWhole(t, s, c.name, threads)
+	if _, err := whole(t, s, c.name, threads); err != nil {
+		t.Error(err)
+	}
 	if ring := s.ring(c.name).Ring; ring.Overwritten != 0 {
 		t.Errorf("%d overwritten: the ring was too small for this test", ring.Overwritten)
 	}
@@ -182,8 +183,8 @@ func TestNotPinned(t *testing.T) {
 		t.Errorf("%d of 100 calls", len(got))
 	}
 	s.stop()
-	if left, err := filepath.Glob(filepath.Dir(s.pins) + "/*"); err != nil || len(left) != 0 {
-		t.Errorf("left in the bpffs: %v (%v)", left, err)
+	if left := s.pinned(); left != "" {
+		t.Errorf("left in the bpffs:\n%s", left)
 	}
 	s.start()
 	if pods := s.podNames(); len(pods) > 1 || len(pods) == 1 && pods[0] != "host/unpinned" {

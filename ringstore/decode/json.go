@@ -400,7 +400,7 @@ func (v *view) appendJSONArg(dst []byte, a *syscalls.Arg) []byte {
 			if n > 0 {
 				dst = append(dst, ',')
 			}
-			dst = appendText(dst, s, len(s) >= maxPiece-1)
+			dst = appendText(dst, s, len(s) >= maxPiece-1 && c.Status&ringstore.CaptureCut != 0)
 		}
 		return append(dst, ']')
 	case syscalls.FormatStruct, syscalls.FormatClone3:

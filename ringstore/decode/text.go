@@ -13,39 +13,43 @@ const resultColumn = 40
 // AppendText appends the line that strace -f -ttt -T -o FILE writes for an event, with
 // its newline. Nothing is appended for events that strace has no line for.
 func AppendText(dst []byte, h *ringstore.Meta, e *ringstore.Event) []byte {
+	if !hasLine(e) {
+		return dst
+	}
+	start := len(dst)
+	dst = appendLeader(dst, h, e)
 	switch e.Kind {
-	case ringstore.KindCall:
-		start := len(dst)
-		dst = appendLeader(dst, h, e)
-		v := viewOf(h.Arch, e)
-		return v.appendLine(dst, start)
 	case ringstore.KindSignal:
-		if e.Signal == nil {
-			return dst
-		}
-		dst = appendLeader(dst, h, e)
 		dst = append(dst, "--- "...)
 		dst = appendSignal(dst, uint64(e.Signal.Signal))
 		dst = append(dst, ' ')
 		dst = appendSiginfo(dst, e.Signal)
 		return append(dst, " ---\n"...)
 	case ringstore.KindExit:
-		if e.Exit == nil {
-			return dst
-		}
-		dst = appendLeader(dst, h, e)
 		return appendExit(dst, e.Exit.Status)
 	case ringstore.KindExec:
-		// The leader's thread is gone: another one took its id.
-		if e.Exec == nil || e.Exec.OldTID == 0 || e.Exec.OldTID == e.TID {
-			return dst
-		}
-		dst = appendLeader(dst, h, e)
 		dst = append(dst, "+++ superseded by execve in pid "...)
 		dst = strconv.AppendUint(dst, uint64(e.Exec.OldTID), 10)
 		return append(dst, " +++\n"...)
 	}
-	return dst
+	v := viewOf(h.Arch, e)
+	return v.appendLine(dst, start)
+}
+
+// hasLine tells whether strace writes a line for an event.
+func hasLine(e *ringstore.Event) bool {
+	switch e.Kind {
+	case ringstore.KindCall:
+		return true
+	case ringstore.KindSignal:
+		return e.Signal != nil
+	case ringstore.KindExit:
+		return e.Exit != nil
+	case ringstore.KindExec:
+		// Otherwise the thread keeps its id.
+		return e.Exec != nil && e.Exec.OldTID != 0 && e.Exec.OldTID != e.TID
+	}
+	return false
 }
 
 // appendLeader appends the thread and the time.

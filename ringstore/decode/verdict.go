@@ -498,7 +498,7 @@ func WriteVerdict(w io.Writer, format string, v *Verdict, h *ringstore.History) 
 	}
 	for i := len(h.Events) - 1; i >= 0 && len(calls) < maxLastCalls; i-- {
 		e := &h.Events[i]
-		if (x.death == nil || e.PID == x.death.PID) && len(AppendText(nil, &h.Meta, e)) > 0 {
+		if (x.death == nil || e.PID == x.death.PID) && hasLine(e) {
 			calls = append(calls, e)
 		}
 	}

@@ -116,7 +116,8 @@ func CheckFormat(format string) error {
 
 // Write writes the wanted events of histories, merged by time. In text each history's
 // Header comes first, and with f.All a line `# complete from here` stands where the
-// complete part of all of them begins.
+// complete part of all of them begins; f.Last counts lines there, so events that strace
+// has no line for do not count.
 func Write(w io.Writer, format string, hs []*ringstore.History, f Filter) error {
 	if err := CheckFormat(format); err != nil {
 		return err
@@ -136,7 +137,10 @@ func Write(w io.Writer, format string, hs []*ringstore.History, f Filter) error 
 	for _, h := range hs {
 		s := &source{h, appendContainer(nil, &h.Meta)}
 		for _, e := range f.Apply(h) {
-			items = append(items, item{e, s})
+			// What has no line does not count among the last ones either.
+			if format == JSON || hasLine(e) {
+				items = append(items, item{e, s})
+			}
 		}
 		complete = max(complete, h.CompleteSince+h.Meta.WallOffset)
 	}

@@ -135,6 +135,7 @@ const (
 	FlagNoEnter      = 16
 	FlagUnfinished   = 32
 	FlagCut          = 64
+	FlagThread       = 128
 )
 
 // Enum swoll_kind.
@@ -248,7 +249,7 @@ const (
 	SizesLayout       = 1
 	SizesPage         = 4096
 	SizesPageHead     = 64
-	SizesRecordHead   = 32
+	SizesRecordHead   = 28
 	SizesSlotsAt      = 1024
 	SizesSlot         = 128
 	SizesName         = 128
@@ -585,9 +586,9 @@ type Record struct {
 	Shape    uint8
 	Start    uint64
 	TID      uint32
-	TGID     uint32
 	Duration uint32
 	Ret      int32
+	TGID     uint32
 }
 
 // Size and offsets of struct swoll_record.
@@ -601,9 +602,9 @@ const (
 	RecordAtShape    = 7
 	RecordAtStart    = 8
 	RecordAtTID      = 16
-	RecordAtTGID     = 20
-	RecordAtDuration = 24
-	RecordAtRet      = 28
+	RecordAtDuration = 20
+	RecordAtRet      = 24
+	RecordAtTGID     = 28
 )
 
 // Ring is struct swoll_ring.
