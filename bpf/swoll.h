@@ -19,8 +19,8 @@ enum swoll_sizes {
 	SWOLL_SLOT = 128,	   /* bytes of struct swoll_slot */
 	SWOLL_NAME = 128,	   /* bytes of a cgroup's name, with its NUL */
 	SWOLL_COMM = 16,	   /* bytes of a task's name, with its NUL */
-	SWOLL_CAPTURE = 864,	   /* bytes of captures that one call can hold at entry */
-	SWOLL_CAPTURE_START = 480, /* no capture begins behind this; so the last one fits */
+	SWOLL_CAPTURE = 840,	   /* bytes of captures that one call can hold at entry */
+	SWOLL_CAPTURE_START = 456, /* no capture begins behind this; so the last one fits */
 	SWOLL_CAPTURE_HEAD = 4,	   /* bytes of struct swoll_capture */
 	SWOLL_CALL_CAPTURES = 4,   /* captures that one call can have */
 	SWOLL_CALLS = 1024,	   /* rows of the call table, per ABI */
@@ -429,6 +429,9 @@ _Static_assert(sizeof(struct swoll_page) == SWOLL_PAGE_HEAD, "page head");
 _Static_assert(sizeof(struct swoll_record) == SWOLL_RECORD_HEAD + 4, "record head");
 _Static_assert(sizeof(struct swoll_capture) == SWOLL_CAPTURE_HEAD, "capture head");
 _Static_assert(sizeof(struct swoll_slot) == SWOLL_SLOT, "slot");
+/* The kernel puts 80 bytes before it; more would take twice the memory. */
+_Static_assert(sizeof(struct swoll_task) <= 1024 - 80, "task storage");
+_Static_assert(SWOLL_CAPTURE_START + SWOLL_CAPTURE_HEAD + SWOLL_MAX_LIMIT <= SWOLL_CAPTURE, "captures");
 _Static_assert(sizeof(struct swoll_ring) <= SWOLL_SLOTS_AT, "control area");
 
 #endif

@@ -106,7 +106,7 @@ type SwollSwollTask struct {
 	Payload    uint16
 	Place      uint64
 	Args       [6]uint64
-	Capture    [864]uint8
+	Capture    [840]uint8
 }
 
 type SwollSwollWatch struct {

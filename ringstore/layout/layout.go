@@ -254,8 +254,8 @@ const (
 	SizesSlot         = 128
 	SizesName         = 128
 	SizesComm         = 16
-	SizesCapture      = 864
-	SizesCaptureStart = 480
+	SizesCapture      = 840
+	SizesCaptureStart = 456
 	SizesCaptureHead  = 4
 	SizesCallCaptures = 4
 	SizesCalls        = 1024
@@ -772,12 +772,12 @@ type Task struct {
 	Payload    uint16
 	Place      uint64
 	Args       [6]uint64
-	Capture    [864]uint8
+	Capture    [840]uint8
 }
 
 // Size and offsets of struct swoll_task.
 const (
-	SizeofTask       = 960
+	SizeofTask       = 936
 	TaskAtCgroup     = 0
 	TaskAtGeneration = 8
 	TaskAtRing       = 16
