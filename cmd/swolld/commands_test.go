@@ -195,6 +195,8 @@ func TestFilters(t *testing.T) {
 	p.send()
 	p.expect("done")
 	p.expect("done")
+	// The threads sleep once they have said so; the first one waits for its input.
+	eventually(t, "the program is at rest", func() error { return allBlocked(p) })
 	all := s.dump(c.name, "")
 	count := func(events []event, keep func(event) bool) (n int) {
 		for _, e := range events {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 )
 
 // snapshotEvents is the whole history in a snapshot.
@@ -133,6 +134,7 @@ func TestCrash(t *testing.T) {
 				p.send()
 				if c.kill != 0 {
 					p.expect("waiting")
+					eventually(t, "the process is in its call", func() error { return inCall(p.pid, unix.SYS_PAUSE) })
 					p.cmd.Process.Signal(c.kill)
 				}
 				p.wait()
@@ -205,6 +207,18 @@ func checkInterrupted(t testing.TB, events []event, pid int) {
 		}
 	}
 	t.Errorf("the call that process %d was killed in is not there", pid)
+}
+
+// inCall tells whether a process's first thread sleeps in this system call.
+func inCall(pid, nr int) error {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/syscall", pid))
+	if err != nil {
+		return err
+	}
+	if got, _, _ := strings.Cut(string(data), " "); got != strconv.Itoa(nr) {
+		return fmt.Errorf("it is in %q", data)
+	}
+	return nil
 }
 
 // limitMemory moves a process into a memory cgroup with a limit: the container's own where

@@ -3,7 +3,6 @@ package main_test
 import (
 	"fmt"
 	"regexp"
-	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -184,18 +183,7 @@ func checkNewest(t testing.TB, mode string, held []uint32, count uint32) (missin
 
 // stir moves the threads of a process from CPU to CPU until done is closed, and returns
 // how often it moved one.
-func stir(t testing.TB, p *process, done <-chan struct{}) int {
-	var cpus []int
-	var all unix.CPUSet
-	if err := unix.SchedGetaffinity(0, &all); err != nil {
-		t.Error(err)
-		return 0
-	}
-	for cpu := 0; len(cpus) < all.Count(); cpu++ {
-		if all.IsSet(cpu) {
-			cpus = append(cpus, cpu)
-		}
-	}
+func stir(t testing.TB, p *process, cpus []int, done <-chan struct{}) int {
 	tids, moved := p.tids(), 0
 	for round := 0; ; round++ {
 		for i, tid := range tids {
@@ -222,9 +210,6 @@ func stir(t testing.TB, p *process, done <-chan struct{}) int {
 // what is said to be overwritten are together all that were made: nothing is lost in silence.
 func TestExact(t *testing.T) {
 	t.Parallel()
-	if runtime.NumCPU() < 2 {
-		t.Fatal("this test moves threads between CPUs: run it on a machine with at least two")
-	}
 	s := newService(t, "--memory", "8MiB", "--ring-size", "512KiB")
 	for _, mode := range []string{"recent", "error", "mixed", "payload"} {
 		for _, threads := range []int{1, 4} {
@@ -241,8 +226,9 @@ func exact(t *testing.T, s *service, mode string, threads int) {
 	p := c.start(program(t, "numbers"), mode, strconv.Itoa(threads), strconv.Itoa(count), "10000")
 	defer p.kill()
 	p.expect("ready")
+	cpus := ownCPUs(t)
 	done, moves := make(chan struct{}), make(chan int)
-	go func() { moves <- stir(t, p, done) }()
+	go func() { moves <- stir(t, p, cpus, done) }()
 	p.send()
 	tids := map[int]bool{}
 	for range threads {

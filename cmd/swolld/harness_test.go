@@ -211,7 +211,6 @@ type service struct {
 	socket string
 	state  string // directory of snapshots
 	pins   string // in a bpffs of the test's own
-	bpffs  string // where that is mounted
 	watch  string // cgroup; those made below it are recorded
 	args   []string
 	http   *http.Client
@@ -799,17 +798,55 @@ func (p *process) kill() {
 // tids lists the threads of the program.
 func (p *process) tids() []int {
 	p.t.Helper()
-	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", p.pid))
+	return threadsOf(p.t, p.pid)
+}
+
+func threadsOf(t testing.TB, pid int) []int {
+	t.Helper()
+	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
 	if err != nil {
-		p.t.Fatal(err)
+		t.Fatal(err)
 	}
 	var tids []int
 	for _, e := range entries {
 		tid, err := strconv.Atoi(e.Name())
 		if err != nil {
-			p.t.Fatal(err)
+			t.Fatal(err)
 		}
 		tids = append(tids, tid)
 	}
 	return tids
+}
+
+// confine keeps a process's threads, and those that they make, on some CPUs.
+func confine(t testing.TB, pid int, cpus ...int) {
+	t.Helper()
+	var set unix.CPUSet
+	for _, cpu := range cpus {
+		set.Set(cpu)
+	}
+	for _, tid := range threadsOf(t, pid) {
+		if err := unix.SchedSetaffinity(tid, &set); err != nil {
+			t.Fatalf("sched_setaffinity of %d to %v: %v", tid, cpus, err)
+		}
+	}
+}
+
+// ownCPUs lists the CPUs that this process may use.
+func ownCPUs(t testing.TB) []int {
+	t.Helper()
+	var set unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &set); err != nil {
+		t.Fatal(err)
+	}
+	var cpus []int
+	for cpu := 0; len(cpus) < set.Count(); cpu++ {
+		if set.IsSet(cpu) {
+			cpus = append(cpus, cpu)
+		}
+	}
+	if len(cpus) < 2 {
+		t.Fatal("this test needs a machine with at least two CPUs")
+	}
+	return cpus
 }

@@ -20,11 +20,16 @@ func TestDumpWhileWriting(t *testing.T) {
 	)
 	s := newService(t, "--memory", "1MiB", "--ring-size", "256KiB")
 	path := program(t, "numbers")
+	// Writers and readers do not compete for CPUs: so the ratio below tells what a dump
+	// costs those who write.
+	cpus := ownCPUs(t)
+	confine(t, s.cmd.Process.Pid, cpus[0])
 	// load runs the writers for as long as f takes, and returns calls per second.
 	load := func(name string, f func(c *container)) float64 {
 		c := s.container(name)
 		p := c.start(path, "payload", fmt.Sprint(threads), "0", "0")
 		p.expect("ready")
+		confine(t, p.pid, cpus[1:]...)
 		begin := time.Now()
 		p.send()
 		f(c)
@@ -111,10 +116,12 @@ func dumpUnderLoad(s *service, pod, query string, newest map[int]uint32) error {
 		last[c.tid] = n
 	}
 	for tid, n := range last {
-		if n < newest[tid] {
+		// Where the writers went round the ring while it was copied, only what boot keeps
+		// is complete; with all=true, some that were older than others that are gone.
+		if query == "" && gaps[tid] > 0 && n < newest[tid] {
 			return fmt.Errorf("thread %d: the newest call is %d, an earlier dump had %d", tid, n, newest[tid])
 		}
-		newest[tid] = n
+		newest[tid] = max(n, newest[tid])
 	}
 	return nil
 }

@@ -210,9 +210,9 @@ func (s *service) descriptors() int {
 func (s *service) pinned() string {
 	s.t.Helper()
 	var names []string
-	err := filepath.WalkDir(s.bpffs, func(path string, d os.DirEntry, err error) error {
-		// The kernel puts two files of its own into every bpffs.
-		if err == nil && path != s.bpffs && filepath.Ext(path) != ".debug" {
+	dir := filepath.Dir(s.pins)
+	err := filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+		if err == nil && path != dir {
 			names = append(names, path)
 		}
 		return err
