@@ -309,6 +309,11 @@ func compareCalls(t testing.TB, tid int, want, got []call) {
 			if i == len(want)-1 && want[i] == (call{got[i].Name, strconv.Itoa(unix.SYS_EXIT_GROUP)}) {
 				continue
 			}
+			// Where it ends one that is about to enter a call, strace may read them too: it
+			// shows exit_group, which another thread made.
+			if i == len(want)-1 && want[i] == (call{"exit_group", "?"}) && got[i].Ret == "?" {
+				continue
+			}
 		}
 		around := func(calls []call) []call {
 			return calls[max(0, min(i-5, len(calls))):min(len(calls), i+5)]

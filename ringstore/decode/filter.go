@@ -39,9 +39,7 @@ func (f *Filter) last(events []*ringstore.Event) []*ringstore.Event {
 }
 
 func (f *Filter) wants(h *ringstore.History, e *ringstore.Event) bool {
-	// A lane that was overwritten faster than it could be copied is complete nowhere. What
-	// was copied of it is better than nothing; the header says how it is.
-	if !f.All && !h.Complete(e) && h.LaneCompleteSince[e.Lane] <= h.Now {
+	if !f.All && !h.Complete(e) {
 		return false
 	}
 	if f.PID != 0 && e.PID != f.PID && e.TID != f.PID {
