@@ -1,6 +1,7 @@
 package ringstore
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -159,6 +160,7 @@ func TestHistory(t *testing.T) {
 type load struct {
 	k     *kernel
 	tasks []task
+	text  int // how often a call's capture repeats its text
 	stop  atomic.Bool
 }
 
@@ -182,7 +184,7 @@ func (l *load) run(cpu int) {
 		for i := range n % (maxArgs + 1) {
 			e.Args = append(e.Args, uint64(n)<<(8*i)^uint64(task.tid))
 		}
-		e.Captures = []Capture{{Data: []byte(fmt.Sprint(e.Start))}}
+		e.Captures = []Capture{{Data: bytes.Repeat(fmt.Append(nil, e.Start), l.text)}}
 		running := &Running{TID: e.TID, PID: e.PID, Life: 1, InCall: true, Start: e.Start, Nr: e.Nr, Captures: e.Captures}
 		copy(running.Args[:], e.Args)
 		task.running.Store(running)
@@ -229,14 +231,15 @@ func TestCopyWhileWriting(t *testing.T) {
 		name  string
 		shape layout.Shape
 		dumps int
+		text  int
 	}{
-		{"a cursor for each CPU", testShape(4, [Lanes]int{2, 12, 12, 40}, [Lanes]int{1, 2, 4, 4}), 60},
+		{"a cursor for each CPU", testShape(4, [Lanes]int{2, 12, 12, 40}, [Lanes]int{1, 2, 4, 4}), 60, 1},
 		// Pages are taken again while they are copied.
-		{"one cursor", testShape(4, [Lanes]int{1, 3, 2, 3}, [Lanes]int{1, 1, 1, 1}), 500},
+		{"one cursor", testShape(4, [Lanes]int{1, 3, 2, 3}, [Lanes]int{1, 1, 1, 1}), 1500, 40},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			k, ring := newKernel(t, test.shape)
-			l := &load{k: k, tasks: make([]task, k.shape.Slots)}
+			l := &load{k: k, tasks: make([]task, k.shape.Slots), text: test.text}
 			var writers sync.WaitGroup
 			for cpu := range l.tasks {
 				writers.Go(func() { l.run(cpu) })

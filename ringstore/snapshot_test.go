@@ -145,7 +145,8 @@ var tinyShape = testShape(2, [Lanes]int{1, 1, 2, 2}, [Lanes]int{1, 1, 1, 2})
 
 // A file that ends early holds what it held until then.
 func TestSnapshotCut(t *testing.T) {
-	img := testImage(t, tinyShape, 400, 1)
+	t.Parallel()
+	img := testImage(t, tinyShape, 120, 1)
 	b := writeTo(t, img, 8<<10)
 	whole := img.History(testMeta)
 	for n := range b {
@@ -161,7 +162,8 @@ func TestSnapshotCut(t *testing.T) {
 
 // No byte can be changed unnoticed.
 func TestSnapshotFlipped(t *testing.T) {
-	img := testImage(t, tinyShape, 400, 2)
+	t.Parallel()
+	img := testImage(t, tinyShape, 120, 2)
 	b := writeTo(t, img, 8<<10)
 	whole := img.History(testMeta)
 	r := rand.New(rand.NewPCG(12, 12))
