@@ -28,8 +28,9 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 #define PAGE_AGE_NS 100000
 /* How often a writer looks for a page that nobody has open. */
 #define TAKE_TRIES 64
-/* How often a writer looks for a free cursor where CPUs share them: some 10 µs. */
-#define CURSOR_TRIES 512
+/* How often a writer looks for a free cursor where CPUs share them: some 50 µs, in which a
+ * stalled holder usually comes back. */
+#define CURSOR_TRIES 4096
 /* Up to how many words of captures are copied one by one, and how. */
 #define COPY_WORDS 12
 #define COPY4(i)                             \
@@ -119,10 +120,6 @@ struct scratch {
 		struct swoll_exit exit;
 		struct swoll_signal signal;
 		struct swoll_event event;
-		struct {
-			struct swoll_running running;
-			u8 capture[SWOLL_CAPTURE];
-		};
 	};
 };
 struct {
@@ -131,6 +128,19 @@ struct {
 	__type(key, u32);
 	__type(value, struct scratch);
 } scratches SEC(".maps");
+
+/* The iterator's: it can be preempted, so it shares with no program that cannot. The
+ * service runs one iterator at a time, and it stays on its CPU. */
+struct listing {
+	struct swoll_running running;
+	u8 capture[SWOLL_CAPTURE];
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct listing);
+} listings SEC(".maps");
 
 static __always_inline u64 cgroup_of(struct task_struct *task)
 {
@@ -1664,7 +1674,7 @@ int running(struct bpf_iter__task *ctx)
 {
 	struct task_struct *task = ctx->task;
 	struct swoll_running *r;
-	struct scratch *scratch;
+	struct listing *listing;
 	struct swoll_task *st;
 	struct swoll_arm *arm;
 	u64 cgroup, start;
@@ -1677,10 +1687,10 @@ int running(struct bpf_iter__task *ctx)
 	if (!maybe_recorded(cgroup))
 		return 0;
 	arm = bpf_map_lookup_elem(&cgroups, &cgroup);
-	scratch = bpf_map_lookup_elem(&scratches, &zero);
-	if (!arm || !scratch)
+	listing = bpf_map_lookup_elem(&listings, &zero);
+	if (!arm || !listing)
 		return 0;
-	r = &scratch->running;
+	r = &listing->running;
 	__builtin_memset(r, 0, sizeof(*r));
 	r->ring = arm->ring;
 	r->life = arm->life;
@@ -1703,7 +1713,7 @@ int running(struct bpf_iter__task *ctx)
 		r->captures = st->captures;
 		r->capture_len = len;
 		if (len)
-			bpf_probe_read_kernel(scratch->capture, len, st->capture);
+			bpf_probe_read_kernel(listing->capture, len, st->capture);
 		barrier();
 		flags = *(volatile u32 *)&st->flags;
 		/* Another call by now: this one has its record. */

@@ -13,6 +13,28 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type SwollListing struct {
+	_       structs.HostLayout
+	Running struct {
+		_          structs.HostLayout
+		Ring       uint32
+		Tid        uint32
+		Tgid       uint32
+		Flags      uint32
+		Life       uint64
+		Start      uint64
+		Args       [6]uint64
+		Nr         uint16
+		Abi        uint8
+		Captures   uint8
+		CaptureLen uint32
+		Uid        uint32
+		Gid        uint32
+		Comm       [16]int8
+	}
+	Capture [840]uint8
+}
+
 type SwollScratch struct {
 	_     structs.HostLayout
 	Bytes [1024]uint8
@@ -121,6 +143,7 @@ type SwollSwollWatch struct {
 const (
 	SwollMapAlerts            = "alerts"
 	SwollMapCgroups           = "cgroups"
+	SwollMapListings          = "listings"
 	SwollMapPool              = "pool"
 	SwollMapRings             = "rings"
 	SwollMapScratches         = "scratches"
@@ -203,6 +226,7 @@ type SwollProgramSpecs struct {
 type SwollMapSpecs struct {
 	Alerts    *ebpf.MapSpec `ebpf:"alerts"`
 	Cgroups   *ebpf.MapSpec `ebpf:"cgroups"`
+	Listings  *ebpf.MapSpec `ebpf:"listings"`
 	Pool      *ebpf.MapSpec `ebpf:"pool"`
 	Rings     *ebpf.MapSpec `ebpf:"rings"`
 	Scratches *ebpf.MapSpec `ebpf:"scratches"`
@@ -245,6 +269,7 @@ func (o *SwollObjects) Close() error {
 type SwollMaps struct {
 	Alerts    *ebpf.Map `ebpf:"alerts"`
 	Cgroups   *ebpf.Map `ebpf:"cgroups"`
+	Listings  *ebpf.Map `ebpf:"listings"`
 	Pool      *ebpf.Map `ebpf:"pool"`
 	Rings     *ebpf.Map `ebpf:"rings"`
 	Scratches *ebpf.Map `ebpf:"scratches"`
@@ -256,6 +281,7 @@ func (m *SwollMaps) Close() error {
 	return _SwollClose(
 		m.Alerts,
 		m.Cgroups,
+		m.Listings,
 		m.Pool,
 		m.Rings,
 		m.Scratches,

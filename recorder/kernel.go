@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"sort"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"unsafe"
 
@@ -31,7 +32,7 @@ const (
 	runningProg = "running"
 )
 
-var mapNames = []string{"rings", "tasks", "cgroups", "watches", "pool", "alerts", "scratches", nodeMap}
+var mapNames = []string{"rings", "tasks", "cgroups", "watches", "pool", "alerts", "scratches", "listings", nodeMap}
 
 // The order in which programs are attached. Arming comes last: no ring is handed out
 // before everything that fills and retires it is in place.
@@ -52,6 +53,7 @@ type kernel struct {
 	rings   []byte // all rings, mapped
 	node    []byte // struct swoll_node, mapped
 	lock    *os.File
+	listing sync.Mutex // held while the task iterator runs
 }
 
 // pinName is the file name of a map below the pin directory.
@@ -295,6 +297,8 @@ func (k *kernel) nodeState() *layout.Node {
 // running reads the task iterator: all tasks of recorded cgroups, with the calls that
 // they are in.
 func (k *kernel) running() ([]ringstore.Running, error) {
+	k.listing.Lock()
+	defer k.listing.Unlock()
 	r, err := k.iter.Open()
 	if err != nil {
 		return nil, fmt.Errorf("opening the task iterator: %w", err)

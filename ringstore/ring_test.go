@@ -235,7 +235,7 @@ func TestCopyWhileWriting(t *testing.T) {
 	}{
 		{"a cursor for each CPU", testShape(4, [Lanes]int{2, 12, 12, 40}, [Lanes]int{1, 2, 4, 4}), 60, 1},
 		// Pages are taken again while they are copied.
-		{"one cursor", testShape(4, [Lanes]int{1, 3, 2, 3}, [Lanes]int{1, 1, 1, 1}), 1500, 40},
+		{"one cursor", testShape(4, [Lanes]int{1, 3, 2, 3}, [Lanes]int{1, 1, 1, 1}), 700, 40},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			k, ring := newKernel(t, test.shape)
