@@ -28,9 +28,9 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 #define PAGE_AGE_NS 100000
 /* How often a writer looks for a page that nobody has open. */
 #define TAKE_TRIES 64
-/* How often a writer looks for a free cursor where CPUs share them: some 50 µs, in which a
+/* How often a writer looks for a free cursor where CPUs share them: some 20 µs, in which a
  * stalled holder usually comes back. */
-#define CURSOR_TRIES 4096
+#define CURSOR_TRIES 1024
 /* Up to how many words of captures are copied one by one, and how. */
 #define COPY_WORDS 12
 #define COPY4(i)                             \
