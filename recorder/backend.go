@@ -150,17 +150,31 @@ func (r *Recorder) find(sel api.Selector) ([]*instance, error) {
 // copyRings copies the rings of several instances as of one instant.
 func (r *Recorder) copyRings(list []*instance) (metas []*ringstore.Meta, images []*ringstore.Image, err error) {
 	// The order counts: calls that end between these two have a record by the time that
-	// the ring is copied.
-	now := monotonic()
-	running := sync.OnceValues(r.k.running)
+	// the ring is copied. A ring that was overwritten meanwhile takes an instant and a
+	// list of its own: at the common one, nothing of it is left.
+	instant := monotonic()
+	shared := sync.OnceValues(r.k.running)
 	for _, i := range list {
+		tries := 0
+		now := func() int64 {
+			if tries++; tries > 1 {
+				return monotonic()
+			}
+			return instant
+		}
+		running := func() ([]ringstore.Running, error) {
+			if tries > 1 {
+				return r.k.running()
+			}
+			return shared()
+		}
 		var img *ringstore.Image
 		var meta *ringstore.Meta
 		ok := i.alive(func() {
 			var ring *ringstore.Ring
 			if ring, err = ringstore.NewRing(r.k.ring(i.ring), r.k.shape); err == nil {
 				meta = r.meta(i)
-				img, err = ring.Copy(func() int64 { return now }, running)
+				img, err = ring.Copy(now, running)
 			}
 		})
 		if err != nil {

@@ -69,6 +69,7 @@ var columns = []column{
 	{"miss", "miss", "lookup pair", "the same, looking the cgroup up in a BPF hash, in vain"},
 	{"attached", "swolld", "not recorded", "swolld attached, the worker in a cgroup that it does not record"},
 	{"recorded", "swolld", "recorded", "swolld attached, the worker in a cgroup that it records"},
+	{"dumped", "swolld", "dumped", "the same, while its history is dumped over and over, the dumps one after the other"},
 	{"ftrace", "ftrace", "ftrace", "a tracefs instance in overwrite mode, raw_syscalls:sys_enter and sys_exit enabled, for all processes"},
 	{"perf", "perf", "perf record", "perf record --overwrite -e 'raw_syscalls:*' -p WORKER"},
 	{"bpftrace", "bpftrace", "bpftrace", "bpftrace -e 'tracepoint:raw_syscalls:sys_enter { @ = count(); }'"},
@@ -79,7 +80,7 @@ var columns = []column{
 // wanted.
 type measurer func(column string) (result, error)
 
-// A stage is a time in which something is attached. One stage can serve two columns.
+// A stage is a time in which something is attached. One stage can serve several columns.
 type stage struct {
 	name  string
 	needs []program

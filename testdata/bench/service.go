@@ -1,8 +1,10 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -102,6 +104,33 @@ func withSwolld(h *harness, measure measurer) (err error) {
 		if made := ring.Records + ring.Overwritten; err == nil && made < r.Calls {
 			err = fmt.Errorf("swolld made %d records of %d calls, lost: %v", made, r.Calls, ring.Lost)
 		}
-		return err
+		if err != nil {
+			return err
+		}
+		return s.whileDumped(h, cgroup, func() error {
+			_, err := measure("dumped")
+			return err
+		})
 	})
+}
+
+// whileDumped calls f while the history of a cgroup is dumped over and over.
+func (s *service) whileDumped(h *harness, cgroup string, f func() error) error {
+	ctx, cancel := context.WithCancel(h.ctx)
+	defer cancel()
+	dumper := make(chan error, 1)
+	go func() {
+		for ctx.Err() == nil {
+			err := s.client.Dump(ctx, api.Selector{Namespace: api.HostNamespace, Pod: filepath.Base(cgroup)},
+				api.DumpQuery{All: true}, io.Discard)
+			if err != nil && ctx.Err() == nil {
+				dumper <- fmt.Errorf("dump while the worker makes calls: %w", err)
+				return
+			}
+		}
+		dumper <- nil
+	}()
+	err := f()
+	cancel()
+	return errors.Join(err, <-dumper)
 }

@@ -98,6 +98,7 @@ var bars = []bar{
 	{"recorded / not recorded, getppid", "getppid", "recorded", "getppid", "attached", 1.4, 1.3},
 	{"recorded / ftrace, getppid", "getppid", "recorded", "getppid", "ftrace", 1.0, 0.9},
 	{"recorded / ftrace, open + close", "openclose", "recorded", "openclose", "ftrace", 1.15, 0},
+	{"dumped / recorded, getppid", "getppid", "dumped", "getppid", "recorded", 1.1, 0},
 	{"threads at once / one thread, recorded", "threads", "recorded", "getppid", "recorded", 1.15, 0},
 	{"threads at once / one thread, absent", "threads", "absent", "getppid", "absent", 0, 0},
 	{"mean record of redis-server, bytes", "redis", "recorded", "", "", 80, 0},
