@@ -3,6 +3,7 @@ package main_test
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -452,13 +453,15 @@ func TestFileModes(t *testing.T) {
 	}
 	// Who asked is logged, with uid and pid.
 	asked := regexp.MustCompile(`uid=0\b.*pid=\d+|pid=\d+.*uid=0\b`)
-	found := false
-	for _, line := range strings.Split(s.log.String(), "\n") {
-		found = found || strings.Contains(line, "snapshot") && asked.MatchString(line)
-	}
-	if !found {
-		t.Error("the log does not tell who took the snapshot")
-	}
+	// The line follows the answer.
+	eventually(t, "the log tells who took the snapshot", func() error {
+		for _, line := range strings.Split(s.log.String(), "\n") {
+			if strings.Contains(line, "snapshot") && asked.MatchString(line) {
+				return nil
+			}
+		}
+		return errors.New("no such line")
+	})
 }
 
 // TestMetrics: the service's metrics tell how much is recorded, and what is served is
