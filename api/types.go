@@ -59,7 +59,8 @@ const (
 type Container struct {
 	Name     string `json:"name"` // empty where it is not known
 	ID       string `json:"id"`
-	Instance int    `json:"instance"` // counts the container's lives, from 0
+	Image    string `json:"image"`    // empty where it is not known
+	Instance int    `json:"instance"` // counts the container's lives, from 0: its restart count
 	Cgroup   string `json:"cgroup"`   // path below the root of the hierarchy
 	State    string `json:"state"`
 	Ring     Ring   `json:"ring"`
@@ -92,7 +93,7 @@ type Snapshot struct {
 	Namespace string `json:"namespace"`
 	Pod       string `json:"pod"`
 	Container string `json:"container"`
-	Instance  int    `json:"instance"`
+	Instance  int    `json:"instance"` // as in Container
 	Trigger   string `json:"trigger"`
 	Reason    string `json:"reason"` // given by whoever asked for it, or how the container died
 	// ExitCode is as a container runtime reports it, 128+n after signal n; null if nothing
@@ -102,6 +103,12 @@ type Snapshot struct {
 	Created  time.Time `json:"created"`
 	Bytes    int64     `json:"bytes"` // size of the file
 	Records  uint64    `json:"records"`
+	// UID is the pod's, as are Labels. Where something is not known, it is empty.
+	UID         string      `json:"uid"`
+	ContainerID string      `json:"containerID"`
+	Image       string      `json:"image"` // as the pod names it
+	Labels      Map[string] `json:"labels"`
+	Node        string      `json:"node"`
 	// Verdict is what explain writes as JSON; left out where nothing was found out.
 	Verdict json.RawMessage `json:"verdict,omitempty"`
 }

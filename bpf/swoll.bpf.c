@@ -100,6 +100,15 @@ struct {
 	__type(value, struct swoll_watch);
 } watches SEC(".maps");
 
+/* The pods that do not consent to all. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16384);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct swoll_cgroup_name);
+	__type(value, u32);
+} consents SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_QUEUE);
 	__uint(max_entries, 1);		/* set by the service */
@@ -562,6 +571,11 @@ static __noinline struct swoll_task *find_task(struct task_struct *task, u64 cgr
 	st->cgroup = cgroup;
 	st->generation = generation;
 	control = control_of(ring);
+	if (st->payload && control->flags & SWOLL_NO_PAYLOAD) {
+		/* Consent was withdrawn while the task was in a call. */
+		st->captures = 0;
+		st->capture_len = 0;
+	}
 	st->payload = !(control->flags & SWOLL_NO_PAYLOAD);
 	see_first(control, task->tgid, SWOLL_FIRST_SEEN);
 	return st;
@@ -1551,7 +1565,7 @@ static __always_inline bool enter_cgroup(u64 id, u32 ring, u32 own, u64 life)
 	return true;
 }
 
-static __always_inline void arm_ring(struct cgroup *cgrp, struct kernfs_node *parent, u64 id)
+static __always_inline void arm_ring(struct cgroup *cgrp, struct kernfs_node *parent, u64 id, u32 consent)
 {
 	struct swoll_ring *control;
 	u64 now = bpf_ktime_get_ns();
@@ -1573,6 +1587,8 @@ static __always_inline void arm_ring(struct cgroup *cgrp, struct kernfs_node *pa
 	control->armed = now;
 	control->limit_data = limit_data;
 	control->limit_string = limit_string;
+	if (consent & SWOLL_CONSENT_NO_PAYLOAD)
+		control->flags = SWOLL_NO_PAYLOAD;
 	bpf_probe_read_kernel_str(control->name, sizeof(control->name), cgrp->kn->name);
 	bpf_probe_read_kernel_str(control->parent, sizeof(control->parent),
 				  BPF_CORE_READ(parent, name));
@@ -1586,17 +1602,27 @@ static __always_inline void arm_ring(struct cgroup *cgrp, struct kernfs_node *pa
 	alert(SWOLL_ALERT_ARMED, index, control->life, id, now);
 }
 
-/* kubepods' QoS levels: burstable, besteffort; kubepods-burstable.slice, ... */
-static __always_inline bool is_qos(struct cgroup *cgrp)
+/*
+ * kubepods' QoS levels: burstable, besteffort; kubepods-burstable.slice, ...; in kind
+ * also kubelet-kubepods-burstable.slice.
+ */
+static __always_inline bool is_qos(const char *name)
 {
-	char name[16] = {};
-
-	bpf_probe_read_kernel_str(name, sizeof(name), cgrp->kn->name);
+	if (name[0] == 'k' && name[1] == 'u' && name[4] == 'l' && name[7] == '-')
+		name += 8;
 	if (name[0] == 'k' && name[8] == '-') {
 		/* kubepods-pod<uid>.slice is a pod, kubepods-b... a QoS level */
 		return name[9] == 'b';
 	}
 	return name[0] == 'b' && name[1] && (name[1] == 'u' || name[1] == 'e');
+}
+
+/* What a pod does not consent to. */
+static __always_inline u32 consent_of(struct swoll_cgroup_name *pod)
+{
+	u32 *consent = bpf_map_lookup_elem(&consents, pod);
+
+	return consent ? *consent : 0;
 }
 
 SEC("tp_btf/cgroup_mkdir")
@@ -1624,12 +1650,19 @@ int BPF_PROG(cgroup_mkdir, struct cgroup *cgrp, const char *path)
 	if (!watch)
 		return 0;
 	if (watch->depth <= 1) {
-		arm_ring(cgrp, parent, id);
+		arm_ring(cgrp, parent, id, watch->consent);
 	} else {
 		struct swoll_watch child = { .depth = watch->depth - 1, .kubepods = watch->kubepods };
+		struct swoll_cgroup_name name = {};
 
-		if (watch->kubepods && is_qos(cgrp))
+		bpf_probe_read_kernel_str(name.name, sizeof(name.name), cgrp->kn->name);
+		if (watch->kubepods && is_qos(name.name)) {
 			child.depth = watch->depth;
+		} else if (watch->kubepods) {
+			child.consent = consent_of(&name);
+			if (child.consent & SWOLL_CONSENT_NO_RECORD)
+				return 0;
+		}
 		if (bpf_map_update_elem(&watches, &id, &child, BPF_ANY))
 			failed(SWOLL_FAIL_WATCH);
 	}
@@ -1677,6 +1710,7 @@ int running(struct bpf_iter__task *ctx)
 	struct listing *listing;
 	struct swoll_task *st;
 	struct swoll_arm *arm;
+	void *ring;
 	u64 cgroup, start;
 	u32 zero = 0, len, flags;
 	long err;
@@ -1700,6 +1734,9 @@ int running(struct bpf_iter__task *ctx)
 	r->gid = task->cred->gid.val;
 	bpf_probe_read_kernel_str(r->comm, sizeof(r->comm), task->comm);
 	st = bpf_task_storage_get(&tasks, task, 0, 0);
+	ring = ring_at(arm->ring);
+	if (!ring)
+		return 0;
 	if (st && st->ring == arm->ring && st->cgroup == cgroup && st->flags & SWOLL_TASK_RUNNING) {
 		start = *(volatile u64 *)&st->start;
 		barrier();
@@ -1711,6 +1748,11 @@ int running(struct bpf_iter__task *ctx)
 		r->nr = st->nr;
 		r->abi = st->abi;
 		r->captures = st->captures;
+		/* Captured before consent was withdrawn. */
+		if (st->payload && control_of(ring)->flags & SWOLL_NO_PAYLOAD) {
+			r->captures = 0;
+			len = 0;
+		}
 		r->capture_len = len;
 		if (len)
 			bpf_probe_read_kernel(listing->capture, len, st->capture);
@@ -1749,6 +1791,7 @@ struct swoll_types {
 	enum swoll_first first;
 	enum swoll_place place;
 	enum swoll_alert_kind alert_kind;
+	enum swoll_consent consent;
 	enum swoll_task_flag task_flag;
 	enum swoll_none none;
 	enum swoll_call_flag call_flag;
@@ -1767,6 +1810,7 @@ struct swoll_types {
 	struct swoll_node node;
 	struct swoll_arm arm;
 	struct swoll_watch watch;
+	struct swoll_cgroup_name cgroup_name;
 	struct swoll_alert alert;
 	struct swoll_task task;
 	struct swoll_running running;

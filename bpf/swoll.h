@@ -11,7 +11,7 @@
 enum swoll_sizes {
 	/* Changes whenever anything in this header changes its meaning. A service
 	 * adopts pinned maps only when they carry the same number. */
-	SWOLL_LAYOUT = 1,
+	SWOLL_LAYOUT = 2,
 	SWOLL_PAGE = 4096,	   /* bytes of one ring page */
 	SWOLL_PAGE_HEAD = 64,	   /* bytes of struct swoll_page */
 	SWOLL_RECORD_HEAD = 28,	   /* bytes of struct swoll_record without its tgid */
@@ -318,7 +318,19 @@ struct swoll_arm {
 /* In the watch map: a cgroup below which containers appear. */
 struct swoll_watch {
 	__u32 depth;	/* 1: its children are containers */
-	__u32 kubepods;	/* 1: QoS levels below it do not count */
+	__u32 kubepods;	/* 1: QoS levels below it do not count, and its grandchildren's
+			 * parents are pods */
+	__u32 consent;	/* enum swoll_consent, of a pod */
+	__u32 pad;
+};
+
+/* What a pod does not consent to; in the consent map by the name of its cgroup. */
+enum swoll_consent {
+	SWOLL_CONSENT_NO_RECORD = 1,  /* its containers get no ring */
+	SWOLL_CONSENT_NO_PAYLOAD = 2, /* the bytes of data buffers stay out */
+};
+struct swoll_cgroup_name {
+	char name[SWOLL_NAME];
 };
 
 /* To the service, through a small ring buffer; only hints, the truth is in the

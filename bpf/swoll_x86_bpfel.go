@@ -65,6 +65,11 @@ type SwollSwollCall struct {
 	}
 }
 
+type SwollSwollCgroupName struct {
+	_    structs.HostLayout
+	Name [128]int8
+}
+
 type SwollSwollNode struct {
 	_     structs.HostLayout
 	Shape struct {
@@ -135,6 +140,8 @@ type SwollSwollWatch struct {
 	_        structs.HostLayout
 	Depth    uint32
 	Kubepods uint32
+	Consent  uint32
+	Pad      uint32
 }
 
 // Names of all BPF objects in the ELF.
@@ -143,6 +150,7 @@ type SwollSwollWatch struct {
 const (
 	SwollMapAlerts            = "alerts"
 	SwollMapCgroups           = "cgroups"
+	SwollMapConsents          = "consents"
 	SwollMapListings          = "listings"
 	SwollMapPool              = "pool"
 	SwollMapRings             = "rings"
@@ -226,6 +234,7 @@ type SwollProgramSpecs struct {
 type SwollMapSpecs struct {
 	Alerts    *ebpf.MapSpec `ebpf:"alerts"`
 	Cgroups   *ebpf.MapSpec `ebpf:"cgroups"`
+	Consents  *ebpf.MapSpec `ebpf:"consents"`
 	Listings  *ebpf.MapSpec `ebpf:"listings"`
 	Pool      *ebpf.MapSpec `ebpf:"pool"`
 	Rings     *ebpf.MapSpec `ebpf:"rings"`
@@ -269,6 +278,7 @@ func (o *SwollObjects) Close() error {
 type SwollMaps struct {
 	Alerts    *ebpf.Map `ebpf:"alerts"`
 	Cgroups   *ebpf.Map `ebpf:"cgroups"`
+	Consents  *ebpf.Map `ebpf:"consents"`
 	Listings  *ebpf.Map `ebpf:"listings"`
 	Pool      *ebpf.Map `ebpf:"pool"`
 	Rings     *ebpf.Map `ebpf:"rings"`
@@ -281,6 +291,7 @@ func (m *SwollMaps) Close() error {
 	return _SwollClose(
 		m.Alerts,
 		m.Cgroups,
+		m.Consents,
 		m.Listings,
 		m.Pool,
 		m.Rings,

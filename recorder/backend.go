@@ -1,6 +1,7 @@
 package recorder
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,17 +23,15 @@ import (
 	"github.com/swoll-recorder/swoll/ringstore/syscalls"
 )
 
-// all returns the present instances, ordered by name and number.
+// all returns the present instances, ordered by name, pod and time of arming.
 func (r *Recorder) all() []*instance {
 	r.mu.Lock()
 	list := slices.Collect(maps.Values(r.instances))
 	r.mu.Unlock()
 	sort.Slice(list, func(a, b int) bool {
-		x, y := list[a], list[b]
-		if x.identity != y.identity {
-			return x.identity.String() < y.identity.String()
-		}
-		return x.number < y.number
+		x, y := list[a].who(), list[b].who()
+		return cmp.Or(cmp.Compare(x.namespace, y.namespace), cmp.Compare(x.pod, y.pod), cmp.Compare(x.uid, y.uid),
+			cmp.Compare(x.container, y.container), cmp.Compare(list[a].life, list[b].life)) < 0
 	})
 	return list
 }
@@ -73,12 +72,14 @@ func (r *Recorder) Pods(context.Context) ([]api.Pod, error) {
 		if err != nil {
 			return nil, err
 		}
-		if n := len(pods); n > 0 && pods[n-1].Namespace == i.identity.namespace && pods[n-1].Name == i.identity.pod {
+		w := i.who()
+		if n := len(pods); n > 0 && pods[n-1].Namespace == w.namespace && pods[n-1].Name == w.pod && pods[n-1].UID == w.uid {
 			pods[n-1].Containers = append(pods[n-1].Containers, c)
+			pods[n-1].Labels = w.labels // as the newest of them has it
 			continue
 		}
 		pods = append(pods, api.Pod{
-			Namespace: i.identity.namespace, Name: i.identity.pod, UID: i.identity.uid,
+			Namespace: w.namespace, Name: w.pod, UID: w.uid, Labels: w.labels,
 			Containers: []api.Container{c},
 		})
 	}
@@ -98,8 +99,9 @@ func (r *Recorder) container(i *instance, offset int64) (api.Container, error) {
 		}
 		return time.Unix(0, ns+offset).UTC()
 	}
+	w := i.who()
 	return api.Container{
-		Name: i.identity.container, ID: i.identity.containerID, Instance: i.number,
+		Name: w.container, ID: w.containerID, Image: w.image, Instance: w.number,
 		Cgroup: r.relative(i), State: i.state(r.k.control(i.ring)),
 		Ring: api.Ring{
 			Bytes:       int64(r.k.shape.Bytes),
@@ -112,25 +114,36 @@ func (r *Recorder) container(i *instance, offset int64) (api.Container, error) {
 }
 
 // find returns the instances that a selector names: the newest of each container, if it
-// names no instance.
+// names no instance. Of pods that had one name after the other it is the newest; the
+// others can be named by their UID.
 func (r *Recorder) find(sel api.Selector) ([]*instance, error) {
 	r.refresh()
+	var pod *instance // the newest of those that the selector names
+	all := r.all()
+	for _, i := range all {
+		w := i.who()
+		if w.namespace != sel.Namespace || w.pod != sel.Pod && (w.uid == "" || w.uid != sel.Pod) {
+			continue
+		}
+		if pod == nil || i.life > pod.life {
+			pod = i
+		}
+	}
 	newest := map[string]*instance{}
-	var pod bool
-	for _, i := range r.all() {
-		if i.identity.namespace != sel.Namespace || i.identity.pod != sel.Pod {
+	for _, i := range all {
+		w := i.who()
+		if pod == nil || w.namespace != sel.Namespace || w.pod != pod.who().pod || w.uid != pod.who().uid {
 			continue
 		}
-		pod = true
-		if sel.Container != "" && i.identity.container != sel.Container || sel.Instance != nil && i.number != *sel.Instance {
+		if sel.Container != "" && w.container != sel.Container || sel.Instance != nil && w.number != *sel.Instance {
 			continue
 		}
-		newest[i.identity.container] = i // all() is ordered by number
+		newest[w.container] = i // all() is ordered by life
 	}
 	list := slices.Collect(maps.Values(newest))
-	sort.Slice(list, func(a, b int) bool { return list[a].identity.container < list[b].identity.container })
+	sort.Slice(list, func(a, b int) bool { return list[a].who().container < list[b].who().container })
 	switch {
-	case !pod:
+	case pod == nil:
 		return nil, api.Errorf(api.CodeNotFound, "no pod %s/%s is recorded", sel.Namespace, sel.Pod).
 			WithHint("swoll-dump list shows the recorded ones")
 	case len(list) == 0:
@@ -375,6 +388,11 @@ func (r *Recorder) save(i *instance, trigger, reason string, death bool) (api.Sn
 		return snap, err
 	}
 	r.metrics.saved(trigger)
+	if snap.Namespace != unknown {
+		r.announce(snap)
+	} else if w := i.who(); w.named {
+		r.nameSnapshots(w) // it got its name while the snapshot was written
+	}
 	return snap, nil
 }
 
@@ -408,25 +426,29 @@ func (r *Recorder) Explain(_ context.Context, id, format string, w io.Writer) er
 	return decode.WriteVerdict(w, format, decode.Explain(h), h)
 }
 
-// ExplainPod implements api.Backend.
+// ExplainPod implements api.Backend. How a container died is in the snapshot of its newest
+// death; its ring may have gone on since, or be another life's.
 func (r *Recorder) ExplainPod(ctx context.Context, sel api.Selector, format string, w io.Writer) error {
 	list, err := r.find(sel)
 	if err != nil {
-		return err
+		return r.explainGone(ctx, sel, format, w, err)
 	}
-	if format == "json" && len(list) > 1 {
+	var died []string
+	for _, i := range list {
+		if id := r.store.newestOf(i.who().identity, sel.Instance); id != "" {
+			died = append(died, id)
+		}
+	}
+	if format == "json" && len(list) > 1 && len(died) != 1 {
 		names := make([]string, len(list))
 		for n, i := range list {
-			names[n] = i.identity.container
+			names[n] = i.who().container
 		}
 		return api.Errorf(api.CodeBadRequest, "pod %s/%s has several containers: %s", sel.Namespace, sel.Pod, strings.Join(names, ", ")).
 			WithHint("name one of them")
 	}
-	// How it died is in the snapshot; the ring may have gone on since.
-	if len(list) == 1 {
-		if id := r.store.newestOf(list[0].identity, list[0].number); id != "" {
-			return r.Explain(ctx, id, format, w)
-		}
+	if len(died) > 0 {
+		return r.explainAll(ctx, died, format, w)
 	}
 	hs, err := r.histories(list)
 	if err != nil {
@@ -438,6 +460,40 @@ func (r *Recorder) ExplainPod(ctx context.Context, sel api.Selector, format stri
 		}
 	}
 	return nil
+}
+
+func (r *Recorder) explainAll(ctx context.Context, ids []string, format string, w io.Writer) error {
+	for _, id := range ids {
+		if err := r.Explain(ctx, id, format, w); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// explainGone explains a pod whose rings are gone by its snapshots; notFound: there are none.
+func (r *Recorder) explainGone(ctx context.Context, sel api.Selector, format string, w io.Writer, notFound error) error {
+	newest := map[string]string{} // by container
+	var uid string
+	snaps := r.store.list()
+	slices.Reverse(snaps)
+	for i := range snaps {
+		s := &snaps[i]
+		if s.Namespace != sel.Namespace || s.Pod != sel.Pod && (s.UID == "" || s.UID != sel.Pod) || s.Trigger == api.TriggerManual ||
+			sel.Container != "" && s.Container != sel.Container || sel.Instance != nil && s.Instance != *sel.Instance {
+			continue
+		}
+		if len(newest) == 0 {
+			uid = s.UID
+		}
+		if s.UID == uid && newest[s.Container] == "" {
+			newest[s.Container] = s.ID
+		}
+	}
+	if len(newest) == 0 || format == "json" && len(newest) > 1 {
+		return notFound
+	}
+	return r.explainAll(ctx, slices.Sorted(maps.Values(newest)), format, w)
 }
 
 // SnapshotFile implements api.Backend.
@@ -505,7 +561,7 @@ func (r *Recorder) Record(_ context.Context, cgroup, name string) (api.Pod, erro
 // allGone tells whether no living cgroup has a name.
 func (r *Recorder) allGone(name string) bool {
 	for _, i := range r.all() {
-		if i.identity.namespace == api.HostNamespace && i.identity.pod == name &&
+		if i.who().namespace == api.HostNamespace && i.who().pod == name &&
 			atomic.LoadUint64(&r.k.control(i.ring).Gone) == 0 {
 			return false
 		}
@@ -518,7 +574,7 @@ func (r *Recorder) Forget(_ context.Context, name string) error {
 	r.refresh()
 	var found, watched bool
 	for _, i := range r.all() {
-		if i.identity.namespace != api.HostNamespace || i.identity.pod != name {
+		if i.who().namespace != api.HostNamespace || i.who().pod != name {
 			continue
 		}
 		found = true

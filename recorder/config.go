@@ -9,9 +9,12 @@ import (
 	"log/slog"
 	"math/bits"
 	"os"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/swoll-recorder/swoll/api"
+	"github.com/swoll-recorder/swoll/recorder/containers"
 	"github.com/swoll-recorder/swoll/ringstore/layout"
 )
 
@@ -33,6 +36,17 @@ type Config struct {
 
 	SnapshotMaxBytes int64 // quota of the state directory; 0: 1 GiB
 	SnapshotKeep     int   // snapshots kept per container; 0: 8
+
+	// KeepExited is how long the history of a container that is gone stays in its ring,
+	// while the pool has others; 0: 1 hour.
+	KeepExited time.Duration
+
+	// Containers names what is recorded, and is told of it; nil: pods are known by what
+	// their cgroups are called only.
+	Containers *containers.Collection
+	// OnSnapshot is called for each snapshot that was saved, once its container is known
+	// by name. It must not block. May be nil.
+	OnSnapshot func(api.Snapshot)
 
 	NodeName   string                // names the node in snapshots; empty: the host name
 	Logger     *slog.Logger          // nil: slog.Default()
@@ -59,6 +73,9 @@ func (c Config) withDefaults() (Config, error) {
 	if c.SnapshotKeep == 0 {
 		c.SnapshotKeep = 8
 	}
+	if c.KeepExited == 0 {
+		c.KeepExited = time.Hour
+	}
 	if c.DataLimit == 0 {
 		c.DataLimit = 64
 	}
@@ -84,6 +101,8 @@ func (c Config) withDefaults() (Config, error) {
 		return c, fmt.Errorf("data limit of %d bytes: must be 8 to %d", c.DataLimit, layout.SizesMaxLimit)
 	case c.StringLimit < 8 || c.StringLimit > layout.SizesMaxLimit:
 		return c, fmt.Errorf("string limit of %d bytes: must be 8 to %d", c.StringLimit, layout.SizesMaxLimit)
+	case c.KeepExited < 0:
+		return c, fmt.Errorf("keeping exited containers for %v: must not be negative", c.KeepExited)
 	case c.SnapshotMaxBytes < 0 || c.SnapshotKeep < 0:
 		return c, fmt.Errorf("snapshot quota: must not be negative")
 	}

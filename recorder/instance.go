@@ -25,33 +25,24 @@ type instance struct {
 	life     uint64
 	cgroupID uint64
 	dir      string // the cgroup's directory; empty if it was gone before it was found
-	identity identity
-	number   int  // counts the lives of a container of this name, from 0
-	byHand   bool // not below a watched cgroup
+	byHand   bool   // not below a watched cgroup
+	known    atomic.Pointer[known]
 
 	noteMu sync.Mutex
 	notes  []string // what readers of its dumps must know
 
 	// The service is the only one that frees a ring; it does not while somebody copies it.
-	mu    sync.RWMutex
-	freed bool
+	mu      sync.RWMutex
+	freed   bool
+	leaving sync.Mutex // one frees it at a time
 
 	handled atomic.Uint64 // time of the last death that was dealt with
+	ended   atomic.Bool   // the collection of containers was told of its end
 
 	// Only the recorder's loop uses these.
 	retry time.Time // when to try again to save a death
 	tries int
 }
-
-// identity is whose history it is.
-type identity struct {
-	namespace, pod, uid, container, containerID string
-}
-
-func (id identity) String() string { return id.namespace + "/" + id.pod + "/" + id.container }
-
-// unknown stands for a name that is not known yet. It is never guessed.
-const unknown = "unknown"
 
 // podUID finds the pod's uid in the name of its cgroup: podUID with the cgroupfs driver,
 // kubepods[-QOS]-podUID.slice with systemd's, which writes - as _.
@@ -115,7 +106,7 @@ func (r *Recorder) addGap(i *instance, from, to uint64) {
 }
 
 // String names the instance for people.
-func (i *instance) String() string { return fmt.Sprintf("%s#%d", i.identity, i.number) }
+func (i *instance) String() string { return fmt.Sprintf("%s#%d", i.who().identity, i.who().number) }
 
 // monotonic is the clock of all records, in ns.
 func monotonic() int64 {
@@ -187,24 +178,19 @@ func escapeGlob(s string) string {
 func (r *Recorder) meta(i *instance) *ringstore.Meta {
 	c := r.k.control(i.ring)
 	m := &ringstore.Meta{
-		Version:     1,
-		Namespace:   i.identity.namespace,
-		Pod:         i.identity.pod,
-		PodUID:      i.identity.uid,
-		Container:   i.identity.container,
-		ContainerID: i.identity.containerID,
-		Instance:    i.number,
-		Cgroup:      r.relative(i),
-		CgroupID:    i.cgroupID,
-		Node:        r.cfg.NodeName,
-		Arch:        goarch,
-		Kernel:      r.kernelRelease,
-		State:       i.state(c),
-		Created:     time.Now().UTC(),
-		Armed:       int64(c.Armed),
-		WallOffset:  r.wallOffset(),
-		Notes:       i.allNotes(),
+		Version:    1,
+		Cgroup:     r.relative(i),
+		CgroupID:   i.cgroupID,
+		Node:       r.cfg.NodeName,
+		Arch:       goarch,
+		Kernel:     r.kernelRelease,
+		State:      i.state(c),
+		Created:    time.Now().UTC(),
+		Armed:      int64(c.Armed),
+		WallOffset: r.wallOffset(),
+		Notes:      i.allNotes(),
 	}
+	i.who().fill(m)
 	return m
 }
 

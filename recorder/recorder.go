@@ -48,8 +48,9 @@ type Recorder struct {
 
 	mu        sync.Mutex
 	instances map[uint32]*instance // by ring
-	numbers   map[identity]int     // next instance number
+	numbers   map[identity]int     // next instance number, of cgroups that are no pod's
 	wake      chan struct{}
+	leftOut   atomic.Bool           // a container that runs found no free ring
 	failure   atomic.Pointer[error] // why nothing is recorded
 	offset    atomic.Int64          // see wallOffset
 }
@@ -85,8 +86,9 @@ func New(ctx context.Context, cfg Config) (*Recorder, error) {
 		wake:          make(chan struct{}, 1),
 	}
 	for _, s := range st.list() {
-		id := identity{namespace: s.Namespace, pod: s.Pod, container: s.Container}
-		r.numbers[id] = max(r.numbers[id], s.Instance+1)
+		if id := owner(&s); id.uid == "" {
+			r.numbers[id] = max(r.numbers[id], s.Instance+1)
+		}
 	}
 	r.metrics = newMetrics(r)
 	if err := r.start(); err != nil {
@@ -121,6 +123,18 @@ func (r *Recorder) start() error {
 	}
 	r.reconcile()
 	return nil
+}
+
+// watchRoots takes in containers that run and are not recorded.
+func (r *Recorder) watchRoots() {
+	r.mu.Lock()
+	roots := r.roots
+	r.mu.Unlock()
+	for _, root := range roots {
+		if err := r.watchRoot(root); err != nil {
+			r.log.Error("watching cgroups", "cgroup", root.dir, "err", err)
+		}
+	}
 }
 
 // watchRoot watches a root, and what is below it down to the containers.
@@ -158,7 +172,14 @@ func (r *Recorder) watchDir(dir string, w layout.Watch) error {
 			}
 			continue
 		}
-		if err := r.arm(child, ""); err != nil && !errors.Is(err, errRecorded) {
+		if r.isSandbox(child) {
+			continue
+		}
+		err := r.arm(child, "")
+		if errors.Is(err, errNoRing) && r.leftOut.Swap(true) {
+			continue // said already
+		}
+		if err != nil && !errors.Is(err, errRecorded) {
 			r.log.Warn("a container that runs already is not recorded", "cgroup", child, "err", err)
 		}
 	}
@@ -304,6 +325,15 @@ func (r *Recorder) Run(ctx context.Context) error {
 	defer alerts.Close()
 	stop := context.AfterFunc(ctx, func() { _ = alerts.Close() })
 	defer stop()
+	if r.cfg.Containers != nil {
+		named := make(chan struct{})
+		following, cancel := context.WithCancel(ctx)
+		go func() {
+			defer close(named)
+			r.followNames(following)
+		}()
+		defer func() { cancel(); <-named }()
+	}
 	var rec ringbuf.Record
 	next := time.Now()
 	for ctx.Err() == nil {
@@ -348,17 +378,20 @@ func (r *Recorder) adoptRing(ring uint32, dir string) *instance {
 	}
 	c := r.k.control(ring)
 	name, parent := cString(c.Name[:]), cString(c.Parent[:])
-	i := &instance{
-		ring: ring, life: c.Life, cgroupID: c.Cgroup, dir: dir,
-		identity: identify(parent, name),
-	}
+	i := &instance{ring: ring, life: c.Life, cgroupID: c.Cgroup, dir: dir}
+	k := &known{identity: identify(parent, name)}
+	i.known.Store(k)
 	if dir == "" {
 		i.dir, i.byHand = findCgroup(r.h, r.roots, c)
 	}
-	id := identity{namespace: i.identity.namespace, pod: i.identity.pod, container: i.identity.container}
-	i.number = r.numbers[id]
-	r.numbers[id]++
 	r.instances[ring] = i
+	if named := r.introduce(i); named != nil {
+		i.known.Store(named)
+	} else if k.uid == "" {
+		// What the node itself runs: its lives are counted by name.
+		k.number = r.numbers[k.lives()]
+		r.numbers[k.lives()]++
+	}
 	return i
 }
 
@@ -396,6 +429,9 @@ func (r *Recorder) reconcile() time.Duration {
 	r.mu.Unlock()
 
 	for _, i := range all {
+		if atomic.LoadUint64(&r.k.control(i.ring).Gone) != 0 {
+			r.ended(i)
+		}
 		if d := r.attend(i); d < wait {
 			wait = d
 		}
@@ -407,11 +443,7 @@ func (r *Recorder) reconcile() time.Duration {
 			r.mu.Lock()
 			r.roots = roots
 			r.mu.Unlock()
-			for _, root := range roots {
-				if err := r.watchRoot(root); err != nil {
-					r.log.Error("watching kubepods", "err", err)
-				}
-			}
+			r.watchRoots()
 		}
 	}
 	return wait
@@ -430,6 +462,11 @@ func (r *Recorder) attend(i *instance) time.Duration {
 	}
 	if left := time.Until(i.retry); left > 0 {
 		return left
+	}
+	if w := i.who(); !w.named && w.uid != "" && r.cfg.Containers != nil {
+		if left := nameWait - time.Duration(monotonic()-int64(c.Death.Time)); left > 0 {
+			return min(left, nameWait/10)
+		}
 	}
 	snap, err := r.save(i, deathTriggers[c.Death.Kind], "", true)
 	if err != nil {
@@ -467,19 +504,18 @@ func (r *Recorder) resume(i *instance) {
 	r.addGap(i, from, uint64(monotonic()))
 }
 
-// retire frees rings of containers that are gone, as far as the pool needs them.
+// retire frees rings of containers that are gone: those that have been for KeepExited,
+// and as many more as the pool needs.
 func (r *Recorder) retire() {
 	r.mu.Lock()
 	free := int(r.k.shape.Rings) - len(r.instances)
 	reserve := max(1, min(32, int(r.k.shape.Rings)/4))
-	var candidates []*instance
-	if free < reserve {
-		candidates = r.retirable()
-	}
+	candidates := r.retirable()
 	r.mu.Unlock()
-	for _, i := range candidates {
-		if free >= reserve {
-			break
+	for _, c := range candidates {
+		i := c.instance
+		if free >= reserve && (r.goneFor(i) < r.cfg.KeepExited || c.wanted && !i.podGone()) {
+			continue
 		}
 		if err := r.release(i); err != nil {
 			r.log.Error("freeing a ring", "container", i.String(), "err", err)
@@ -488,21 +524,30 @@ func (r *Recorder) retire() {
 		r.log.Debug("freed the ring of a container that is gone", "container", i.String())
 		free++
 	}
+	if free > 0 && r.leftOut.Swap(false) {
+		r.watchRoots()
+	}
 }
 
-// retirable lists the instances whose containers are gone, the least wanted first: the
-// first and the newest of each container come last. Called with mu held.
-func (r *Recorder) retirable() []*instance {
+// A retiree is an instance whose container is gone. Wanted are the first and the newest
+// ones of each container: they tell how a crash loop began, and where it is.
+type retiree struct {
+	*instance
+	wanted bool
+}
+
+// retirable lists the instances whose containers are gone, the least wanted first. Called
+// with mu held.
+func (r *Recorder) retirable() []retiree {
 	lives := map[identity][]*instance{}
 	for _, i := range r.instances {
-		lives[i.identity] = append(lives[i.identity], i)
+		id := i.who().lives()
+		lives[id] = append(lives[id], i)
 	}
-	wanted := map[*instance]bool{}
-	var list []*instance
+	var list []retiree
 	for _, l := range lives {
 		sort.Slice(l, func(a, b int) bool { return l[a].life < l[b].life })
 		for n, i := range l {
-			wanted[i] = n == 0 || n >= len(l)-keepNewest
 			c := r.k.control(i.ring)
 			if atomic.LoadUint64(&c.Gone) == 0 {
 				continue
@@ -510,20 +555,26 @@ func (r *Recorder) retirable() []*instance {
 			if atomic.LoadUint64(&c.Death.Ready) != 0 && c.Death.Time != i.handled.Load() {
 				continue // its snapshot comes first
 			}
-			list = append(list, i)
+			list = append(list, retiree{i, n == 0 || n >= len(l)-keepNewest})
 		}
 	}
 	sort.Slice(list, func(a, b int) bool {
-		if wanted[list[a]] != wanted[list[b]] {
-			return !wanted[list[a]]
+		if list[a].wanted != list[b].wanted {
+			return !list[a].wanted
 		}
 		return list[a].life < list[b].life
 	})
 	return list
 }
 
-// release ends the recording of an instance and frees its ring.
+// release ends the recording of an instance and frees its ring. It may be called more
+// than once, and by several at a time.
 func (r *Recorder) release(i *instance) error {
+	i.leaving.Lock()
+	defer i.leaving.Unlock()
+	if !i.alive(func() {}) {
+		return nil
+	}
 	if err := r.k.leave(i.ring, i.life); err != nil {
 		return err
 	}
@@ -532,6 +583,7 @@ func (r *Recorder) release(i *instance) error {
 	i.mu.Unlock()
 	r.mu.Lock()
 	delete(r.instances, i.ring)
+	r.forgetLives(i.who().identity)
 	r.mu.Unlock()
 	return r.k.free(i.ring)
 }

@@ -129,6 +129,7 @@ func readHead(path string) (api.Snapshot, error) {
 func describe(m *ringstore.SnapshotMeta, size int64) api.Snapshot {
 	s := api.Snapshot{
 		ID: m.ID, Namespace: m.Namespace, Pod: m.Pod, Container: m.Container, Instance: m.Instance,
+		UID: m.PodUID, ContainerID: m.ContainerID, Image: m.Image, Labels: m.Labels, Node: m.Node,
 		Trigger: m.Trigger, Reason: m.Reason, Created: m.Created, Bytes: size, Records: m.Records, Verdict: m.Verdict,
 	}
 	if d := m.Death; d != nil {
@@ -176,6 +177,12 @@ func (s *store) save(meta *ringstore.Meta, img *ringstore.Image) (api.Snapshot, 
 	if err != nil {
 		return api.Snapshot{}, fmt.Errorf("the verdict of a snapshot: %w", err)
 	}
+	return s.write(meta, verdict, img)
+}
+
+// write writes a snapshot to its place, in which an older form of it may be. Called with
+// saving held.
+func (s *store) write(meta *ringstore.Meta, verdict json.RawMessage, img *ringstore.Image) (api.Snapshot, error) {
 	path := s.path(meta.ID)
 	f, err := renameio.NewPendingFile(path, renameio.WithTempDir(s.dir), renameio.WithPermissions(0o600))
 	if err != nil {
@@ -198,6 +205,7 @@ func (s *store) save(meta *ringstore.Meta, img *ringstore.Image) (api.Snapshot, 
 		return api.Snapshot{}, fmt.Errorf("reading back snapshot %s: %w", meta.ID, err)
 	}
 	s.mu.Lock()
+	s.snaps = slices.DeleteFunc(s.snaps, func(x api.Snapshot) bool { return x.ID == meta.ID })
 	s.snaps = append(s.snaps, snap)
 	slices.SortFunc(s.snaps, byCreated)
 	s.mu.Unlock()
@@ -207,27 +215,33 @@ func (s *store) save(meta *ringstore.Meta, img *ringstore.Image) (api.Snapshot, 
 func (s *store) path(id string) string { return filepath.Join(s.dir, id+suffix) }
 
 func owner(s *api.Snapshot) identity {
-	return identity{namespace: s.Namespace, pod: s.Pod, container: s.Container}
+	return identity{namespace: s.Namespace, pod: s.Pod, uid: s.UID, container: s.Container}
 }
 
 // makeRoom removes snapshots until one of this size, of this container, fits the quotas.
 func (s *store) makeRoom(meta *ringstore.Meta, size int64) {
-	mine := identity{namespace: meta.Namespace, pod: meta.Pod, container: meta.Container}
+	mine := identity{namespace: meta.Namespace, pod: meta.Pod, uid: meta.PodUID, container: meta.Container}
 	for {
 		s.mu.Lock()
 		total, count := size, 1
-		for i := range s.snaps {
-			total += s.snaps[i].Bytes
-			if owner(&s.snaps[i]) == mine {
+		others := make([]api.Snapshot, 0, len(s.snaps)) // without the one that is written anew
+		for _, snap := range s.snaps {
+			if snap.ID != meta.ID {
+				others = append(others, snap)
+			}
+		}
+		for i := range others {
+			total += others[i].Bytes
+			if owner(&others[i]) == mine {
 				count++
 			}
 		}
 		var victim string
 		switch {
 		case count > s.keep:
-			victim = victimOf(s.snaps, &mine)
+			victim = victimOf(others, &mine)
 		case total > s.maxBytes:
-			victim = victimOf(s.snaps, nil)
+			victim = victimOf(others, nil)
 		}
 		s.mu.Unlock()
 		if victim == "" {
@@ -281,19 +295,54 @@ func (s *store) get(id string) (api.Snapshot, error) {
 	return api.Snapshot{}, api.Errorf(api.CodeNotFound, "no snapshot %s", id).WithHint("swoll-dump snapshots lists them")
 }
 
-// newestOf is the id of the newest snapshot of a death of one life of a container; empty
-// if there is none.
-func (s *store) newestOf(id identity, number int) string {
+// newestOf is the id of the newest snapshot of a death of a container: of one life of it,
+// or of any if number is nil. Empty: there is none.
+func (s *store) newestOf(id identity, number *int) string {
+	id = id.lives()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for n := len(s.snaps) - 1; n >= 0; n-- {
 		x := &s.snaps[n]
-		if x.Trigger != api.TriggerManual && x.Instance == number && x.Namespace == id.namespace &&
-			x.Pod == id.pod && x.Container == id.container {
+		if x.Trigger != api.TriggerManual && owner(x) == id && (number == nil || x.Instance == *number) {
 			return x.ID
 		}
 	}
 	return ""
+}
+
+// unnamed lists the snapshots of a container that were saved before its name was known.
+func (s *store) unnamed(containerID string) []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var ids []string
+	for i := range s.snaps {
+		if x := &s.snaps[i]; x.Namespace == unknown && x.ContainerID == containerID {
+			ids = append(ids, x.ID)
+		}
+	}
+	return ids
+}
+
+// rename writes a snapshot anew with what is known of its container now. Its id stays.
+func (s *store) rename(id string, k *known) (api.Snapshot, error) {
+	s.saving.Lock()
+	defer s.saving.Unlock()
+	f, snap, err := s.open(id)
+	if err != nil {
+		return snap, err
+	}
+	defer f.Close()
+	ra, ok := f.(io.ReaderAt)
+	if !ok {
+		return snap, fmt.Errorf("snapshot %s cannot be read at random", id)
+	}
+	read, err := ringstore.ReadSnapshot(ra, snap.Bytes)
+	if err != nil {
+		return snap, fmt.Errorf("snapshot %s: %w", id, err) // a damaged one is left as it is
+	}
+	meta := read.Meta.Meta
+	k.fill(&meta)
+	return s.write(&meta, read.Meta.Verdict, read.Image())
 }
 
 func (s *store) open(id string) (io.ReadSeekCloser, api.Snapshot, error) {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -23,6 +24,9 @@ type options struct {
 	socket      string
 	socketGroup string
 	groupPermit api.Permission
+	cri         string // path of its socket; empty: as found
+	kubernetes  bool
+	kubeconfig  string
 	uninstall   bool
 	logLevel    string
 	logFormat   string
@@ -47,8 +51,9 @@ func newCommand(service func(context.Context, *options) error) *cobra.Command {
 	o := &options{
 		recorder: recorder.Config{
 			Memory: 256 << 20, RingSize: 1 << 20, DataLimit: 64, StringLimit: 256,
-			SnapshotMaxBytes: 1 << 30, SnapshotKeep: 8,
+			SnapshotMaxBytes: 1 << 30, SnapshotKeep: 8, KeepExited: time.Hour,
 		},
+		kubernetes:  true,
 		groupPermit: api.PermitWrite,
 		logLevel:    "info",
 		logFormat:   "text",
@@ -93,11 +98,15 @@ so on. The flag beats the environment. Sizes are numbers of bytes, or like 512Ki
 	f.Var((*byteSize)(&c.Memory), "memory", "ring memory of the node")
 	f.Var((*byteSize)(&c.RingSize), "ring-size", "ring memory of one container")
 	f.StringSliceVar(&c.WatchCgroups, "watch-cgroup", nil, "`directory` of cgroups: each one made in it is a container; repeatable (default: kubepods, as found)")
+	f.DurationVar(&c.KeepExited, "keep-exited", c.KeepExited, "how `long` the ring of a container that is gone is kept, while there are others")
+	f.StringVar(&o.cri, "cri", "", "`path` of the container runtime's socket, which names containers; none: do without (default: as found)")
+	f.BoolVar(&o.kubernetes, "kubernetes", o.kubernetes, "ask the API server about this node's pods, and tell them of their snapshots")
+	f.StringVar(&o.kubeconfig, "kubeconfig", "", "`file` that tells how to reach the API server (default: from within the cluster)")
 	f.Var((*count)(&c.DataLimit), "data-limit", "`bytes` kept of what a call reads or writes")
 	f.Var((*count)(&c.StringLimit), "string-limit", "`bytes` kept of a path or another string")
 	f.Var((*byteSize)(&c.SnapshotMaxBytes), "snapshot-max-bytes", "what all snapshots may take")
 	f.Var((*count)(&c.SnapshotKeep), "snapshot-keep", "`number` of snapshots kept for each container")
-	f.StringVar(&c.NodeName, "node-name", "", "`name` of this node in snapshots (default: $NODE_NAME, or the host's name)")
+	f.StringVar(&c.NodeName, "node-name", "", "`name` of this node, as the cluster calls it (default: $NODE_NAME, or the host's name)")
 	f.BoolVar(&o.uninstall, "uninstall", false, "remove what is pinned, and exit")
 	f.Var(&choice{&o.logLevel, []string{"debug", "info", "warn", "error"}}, "log-level", "least `level` of what is logged: debug, info, warn, error")
 	f.Var(&choice{&o.logFormat, []string{"text", "json"}}, "log-format", "`format` of the log on stderr: text, json")

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -56,8 +57,10 @@ func TestOptions(t *testing.T) {
 			recorder: recorder.Config{
 				PinDir: "/sys/fs/bpf/swoll", StateDir: "/var/lib/swoll", Memory: 256 << 20, RingSize: 1 << 20,
 				WatchCgroups: []string{}, DataLimit: 64, StringLimit: 256, SnapshotMaxBytes: 1 << 30, SnapshotKeep: 8,
+				KeepExited: time.Hour,
 			},
-			socket: "/run/swoll/swoll.sock", groupPermit: api.PermitWrite, logLevel: "info", logFormat: "text",
+			kubernetes: true,
+			socket:     "/run/swoll/swoll.sock", groupPermit: api.PermitWrite, logLevel: "info", logFormat: "text",
 		}
 		change(o)
 		return o
@@ -73,10 +76,12 @@ func TestOptions(t *testing.T) {
 			name: "flags",
 			args: []string{"--socket=/s", "--socket-group=wheel", "--socket-group-permit=read", "--state-dir=/d", "--pin-dir=",
 				"--memory=8MiB", "--ring-size=128KiB", "--watch-cgroup=/a", "--watch-cgroup=/b,/c", "--data-limit=8", "--string-limit=9",
-				"--snapshot-max-bytes=5GiB", "--snapshot-keep=3", "--node-name=n", "--uninstall", "--log-level=debug", "--log-format=json"},
+				"--snapshot-max-bytes=5GiB", "--snapshot-keep=3", "--keep-exited=5m",
+				"--cri=none", "--kubernetes=false", "--kubeconfig=/k", "--node-name=n", "--uninstall", "--log-level=debug", "--log-format=json"},
 			want: &options{
 				recorder: recorder.Config{StateDir: "/d", Memory: 8 << 20, RingSize: 128 << 10, WatchCgroups: []string{"/a", "/b", "/c"},
-					DataLimit: 8, StringLimit: 9, SnapshotMaxBytes: 5 << 30, SnapshotKeep: 3, NodeName: "n"},
+					DataLimit: 8, StringLimit: 9, SnapshotMaxBytes: 5 << 30, SnapshotKeep: 3, KeepExited: 5 * time.Minute, NodeName: "n"},
+				cri: "none", kubeconfig: "/k",
 				socket: "/s", socketGroup: "wheel", groupPermit: api.PermitRead, uninstall: true, logLevel: "debug", logFormat: "json",
 			},
 		},
@@ -104,7 +109,7 @@ func TestOptions(t *testing.T) {
 				t.Fatalf("exit status %d", status)
 			}
 			diff := cmp.Diff(test.want, got, cmp.AllowUnexported(options{}), cmpopts.EquateEmpty(),
-				cmpopts.IgnoreFields(recorder.Config{}, "Logger", "Registerer"))
+				cmpopts.IgnoreFields(recorder.Config{}, "Logger", "Registerer", "Containers", "OnSnapshot"))
 			if diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}

@@ -84,6 +84,18 @@ const (
 	CaptureStatusNone  = 16
 )
 
+// Enum swoll_consent.
+const (
+	ConsentNoRecord  = 1
+	ConsentNoPayload = 2
+)
+
+// ConsentNames are the names of enum swoll_consent's constants, by value.
+var ConsentNames = [...]string{
+	1: "no_record",
+	2: "no_payload",
+}
+
 // Enum swoll_death_flag.
 const (
 	DeathFlagFirst = 1
@@ -246,7 +258,7 @@ const (
 
 // Enum swoll_sizes.
 const (
-	SizesLayout       = 1
+	SizesLayout       = 2
 	SizesPage         = 4096
 	SizesPageHead     = 64
 	SizesRecordHead   = 28
@@ -366,6 +378,18 @@ const (
 	CaptureRuleAtCount = 2
 	CaptureRuleAtFlags = 3
 	CaptureRuleAtSize  = 4
+)
+
+// CgroupName is struct swoll_cgroup_name.
+type CgroupName struct {
+	_    structs.HostLayout
+	Name [128]uint8
+}
+
+// Size and offsets of struct swoll_cgroup_name.
+const (
+	SizeofCgroupName = 128
+	CgroupNameAtName = 0
 )
 
 // Cursor is struct swoll_cursor.
@@ -798,11 +822,14 @@ type Watch struct {
 	_        structs.HostLayout
 	Depth    uint32
 	Kubepods uint32
+	Consent  uint32
+	_        uint32
 }
 
 // Size and offsets of struct swoll_watch.
 const (
-	SizeofWatch     = 8
+	SizeofWatch     = 16
 	WatchAtDepth    = 0
 	WatchAtKubepods = 4
+	WatchAtConsent  = 8
 )

@@ -1,0 +1,227 @@
+package recorder
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/swoll-recorder/swoll/api"
+	"github.com/swoll-recorder/swoll/recorder/containers"
+	"github.com/swoll-recorder/swoll/ringstore"
+)
+
+// A ring is armed before anybody can say whose it is: what its cgroup is called tells no
+// more than a pod's UID and a container's ID. The names follow from the collection of
+// containers, in any order and at any time, also after the container's death, also after
+// its ring was freed: then the snapshots that were saved meanwhile are named.
+
+// nameWait is how long the snapshot of a death waits for the container's name. The ring is
+// frozen: nothing is lost by waiting.
+const nameWait = 500 * time.Millisecond
+
+// known is what is known of whose history an instance is. It is replaced, never changed.
+type known struct {
+	identity
+	named  bool   // identity is what the collection of containers says
+	number int    // the restart count; where the name is not known, counts the lives under this identity
+	image  string // empty where it is not known
+	labels map[string]string
+}
+
+// identity is whose history it is.
+type identity struct {
+	namespace, pod, uid, container, containerID string
+}
+
+func (id identity) String() string { return id.namespace + "/" + id.pod + "/" + id.container }
+
+// lives is the identity that all lives of a container have in common.
+func (id identity) lives() identity {
+	id.containerID = ""
+	return id
+}
+
+// unknown stands for a name that is not known yet. It is never guessed.
+const unknown = "unknown"
+
+// who is what is known of the instance's container at present.
+func (i *instance) who() *known { return i.known.Load() }
+
+// knownOf is what the collection says of a container; nil if that is not yet enough to
+// name it.
+func knownOf(c *containers.Container) *known {
+	if c.Namespace == "" || c.Pod == "" || c.Name == "" || c.Kind == containers.KindSandbox {
+		return nil
+	}
+	return &known{
+		identity: identity{namespace: c.Namespace, pod: c.Pod, uid: c.PodUID, container: c.Name, containerID: c.ID},
+		named:    true,
+		number:   c.RestartCount,
+		image:    c.Image,
+		labels:   c.Labels,
+	}
+}
+
+func (k *known) equal(o *known) bool {
+	return k.identity == o.identity && k.named == o.named && k.number == o.number && k.image == o.image && maps.Equal(k.labels, o.labels)
+}
+
+// fill puts what is known into a history's metadata.
+func (k *known) fill(m *ringstore.Meta) {
+	m.Namespace, m.Pod, m.PodUID = k.namespace, k.pod, k.uid
+	m.Container, m.ContainerID = k.container, k.containerID
+	m.Instance, m.Image, m.Labels = k.number, k.image, k.labels
+}
+
+// podRoot is the directory of the pod that an instance belongs to; empty where it belongs
+// to none, or its cgroup was gone before it was found.
+func (i *instance) podRoot() string {
+	if i.dir == "" || i.who().uid == "" {
+		return ""
+	}
+	return filepath.Dir(i.dir)
+}
+
+// introduce tells the collection of a ring's container. What the collection knows of it
+// already is the answer; nil: not enough.
+func (r *Recorder) introduce(i *instance) *known {
+	w := i.who()
+	if r.cfg.Containers == nil || w.containerID == "" || w.uid == "" {
+		return nil
+	}
+	r.cfg.Containers.Update(w.containerID, func(c *containers.Container) {
+		if c.PodUID == "" {
+			c.PodUID = w.uid
+		}
+		c.Cgroup, c.CgroupID = r.relative(i), i.cgroupID
+	})
+	c, ok := r.cfg.Containers.Get(w.containerID)
+	if !ok {
+		return nil
+	}
+	return knownOf(&c)
+}
+
+// ended tells the collection that a container's cgroup is gone.
+func (r *Recorder) ended(i *instance) {
+	if w := i.who(); r.cfg.Containers != nil && w.containerID != "" && w.uid != "" && !i.ended.Swap(true) {
+		r.cfg.Containers.Exit(w.containerID, nil)
+	}
+}
+
+// followNames takes in what the collection learns until ctx is done.
+func (r *Recorder) followNames(ctx context.Context) {
+	for ev := range r.cfg.Containers.Events(ctx, containers.Selector{Exited: true}) {
+		r.learn(&ev.Container)
+	}
+}
+
+// learn names the instances and the snapshots of a container, and lets go of sandboxes:
+// they hold a pod's namespaces open, and sleep.
+func (r *Recorder) learn(c *containers.Container) {
+	if c.Kind == containers.KindSandbox {
+		for _, i := range r.all() {
+			if i.who().containerID != c.ID {
+				continue
+			}
+			if err := r.release(i); err != nil {
+				r.log.Error("freeing the ring of a sandbox", "container", i.String(), "err", err)
+			}
+		}
+		return
+	}
+	k := knownOf(c)
+	if k == nil {
+		return
+	}
+	for _, i := range r.all() {
+		if w := i.who(); w.containerID == c.ID && !w.equal(k) {
+			r.rename(i, k)
+		}
+	}
+	r.nameSnapshots(k)
+}
+
+// rename gives an instance what is known of it now.
+func (r *Recorder) rename(i *instance, k *known) {
+	old := i.known.Swap(k)
+	if !old.named {
+		r.log.Debug("named", "container", i.String(), "was", old.String(), "ring", i.ring)
+	}
+}
+
+// nameSnapshots names the snapshots that were saved before the container's name was known.
+func (r *Recorder) nameSnapshots(k *known) {
+	for _, id := range r.store.unnamed(k.containerID) {
+		snap, err := r.store.rename(id, k)
+		if err != nil {
+			r.log.Error("naming a snapshot", "id", id, "container", k.String(), "err", err)
+			continue
+		}
+		r.log.Info("named a snapshot", "id", id, "container", k.String())
+		r.announce(snap)
+	}
+}
+
+// announce tells of a snapshot, once its container is named: then who can be told.
+func (r *Recorder) announce(s api.Snapshot) {
+	if r.cfg.OnSnapshot != nil && s.Namespace != unknown {
+		r.cfg.OnSnapshot(s)
+	}
+}
+
+// isSandbox tells whether a directory is the cgroup of something that is not recorded: a
+// sandbox, or the program that watches over a container for its runtime.
+func (r *Recorder) isSandbox(dir string) bool {
+	id := identify(filepath.Base(filepath.Dir(dir)), filepath.Base(dir))
+	if id.uid == "" {
+		return false
+	}
+	if strings.HasPrefix(filepath.Base(dir), "crio-conmon-") {
+		return true
+	}
+	if r.cfg.Containers == nil {
+		return false
+	}
+	c, ok := r.cfg.Containers.Get(id.containerID)
+	return ok && c.Kind == containers.KindSandbox
+}
+
+// podGone tells whether the cgroup of the instance's pod is gone; true where it is no pod's.
+func (i *instance) podGone() bool {
+	dir := i.podRoot()
+	if dir == "" {
+		return true
+	}
+	_, err := os.Stat(dir)
+	return errors.Is(err, os.ErrNotExist)
+}
+
+// forgetLives forgets the numbering of a container that nothing is left of. Called with
+// mu held.
+func (r *Recorder) forgetLives(id identity) {
+	id = id.lives()
+	for _, i := range r.instances {
+		if i.who().lives() == id {
+			return
+		}
+	}
+	if !slices.ContainsFunc(r.store.list(), func(s api.Snapshot) bool { return owner(&s) == id }) {
+		delete(r.numbers, id)
+	}
+}
+
+// goneFor is how long ago the instance's cgroup was removed; negative: it is there.
+func (r *Recorder) goneFor(i *instance) time.Duration {
+	gone := atomic.LoadUint64(&r.k.control(i.ring).Gone)
+	if gone == 0 {
+		return -1
+	}
+	return time.Duration(monotonic() - int64(gone))
+}
