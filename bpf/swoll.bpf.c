@@ -33,6 +33,11 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 #define CURSOR_TRIES 1024
 /* Up to how many words of captures are copied one by one, and how. */
 #define COPY_WORDS 12
+/* Up to how many pointers or directory entries are counted. */
+#define MAX_COUNTED 1024
+/* Up to how many strings of an array, and iovecs, are read. */
+#define MAX_STRINGS 33
+#define MAX_PIECES 16
 #define COPY4(i)                             \
 	do {                                 \
 		to[(i)] = words[(i)];         \
@@ -66,7 +71,8 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 const volatile struct swoll_shape shape = {};
 const volatile u32 limit_data = 64;
 const volatile u32 limit_string = 256;
-const volatile struct swoll_call calls[2 * SWOLL_CALLS] = {};
+const volatile struct swoll_call calls[2 * SWOLL_CALLS + SWOLL_VARIANT_ROWS] = {};
+const volatile struct swoll_variant variants[SWOLL_VARIANTS] = {};
 const volatile u8 routine[SWOLL_ERRNOS] = {};
 
 struct swoll_node node = {};
@@ -642,13 +648,67 @@ static __always_inline void read_args(u64 *args, struct pt_regs *regs, u8 abi)
 }
 
 /* The row of a call; a number beyond the table has the last one, which is empty. */
-static __always_inline const volatile struct swoll_call *call_of(u32 nr, u8 abi)
+static __always_inline u32 row_of(u32 nr, u8 abi)
 {
 	if (nr >= SWOLL_CALLS)
 		nr = SWOLL_CALLS - 1;
-	if (abi == 1)
-		nr += SWOLL_CALLS;
-	return &calls[nr];
+	return abi == 1 ? nr + SWOLL_CALLS : nr;
+}
+
+static __always_inline const volatile struct swoll_call *call_at(u32 row)
+{
+	return &calls[below(row, 2 * SWOLL_CALLS + SWOLL_VARIANT_ROWS)];
+}
+
+static __always_inline const volatile struct swoll_call *call_of(u32 nr, u8 abi)
+{
+	return call_at(row_of(nr, abi));
+}
+
+/*
+ * The row of the form that a call has, of those that begin at `first`: the one with this
+ * key. 0 if it has none of its own. (No form has row 0: those rows come last.)
+ */
+__noinline u32 variant_of(u32 first, u32 count, u64 key)
+{
+#pragma clang loop unroll(disable)
+	for (int i = 0; i < 11; i++) {
+		u32 half = count / 2;
+		const volatile struct swoll_variant *v = &variants[below((u64)first + half, SWOLL_VARIANTS)];
+
+		if (!count)
+			break;
+		if (v->key == key)
+			return v->row;
+		if (v->key < key) {
+			first += half + 1;
+			count -= half + 1;
+		} else {
+			count = half;
+		}
+	}
+	return 0;
+}
+
+/* The same by the arguments of a call that has several forms. */
+__noinline u32 select_row(struct swoll_task *st, u32 row)
+{
+	const volatile struct swoll_call *call = call_at(row);
+	u64 a, b = 0xffffffff;
+	u32 found;
+
+	if (!st)
+		return row;
+	a = *(u64 *)((void *)st->args + below((u64)call->select, 6) * 8) & call->mask;
+	if (call->select2 < 6) {
+		b = *(u64 *)((void *)st->args + below((u64)call->select2, 6) * 8);
+		found = variant_of(call->variant, call->variants, a | b << 32);
+		if (found)
+			return found;
+		b = 0xffffffff;
+	}
+	found = variant_of(call->variant, call->variants, a | b << 32);
+	return found ? found : row;
 }
 
 /* Room for one capture, whatever its rule. */
@@ -656,23 +716,172 @@ struct capture_room {
 	u8 bytes[SWOLL_CAPTURE_HEAD + SWOLL_MAX_LIMIT];
 };
 
-/* What capture() needs besides a rule, in the rule's padding. */
+/* What capture() needs besides a rule, in the rule's flags. */
 enum capture_mode {
-	MODE_COMPAT = 1,     /* pointers and sizes are 4 bytes */
-	MODE_NO_PAYLOAD = 2, /* data buffers stay out */
-	MODE_LATE = 4,
+	MODE_COMPAT = 0x20,     /* pointers and sizes are 4 bytes */
+	MODE_NO_PAYLOAD = 0x40, /* data buffers stay out */
+	MODE_LATE = 0x80,
 };
+
+/* What the following two return beside the count. */
+#define COUNT_FAULT 0x80000000u
+
+/* How many pointers of `word` bytes stand before a NULL. */
+__noinline u32 count_pointers(u64 from, u32 word)
+{
+	u32 i;
+
+#pragma clang loop unroll(disable)
+	for (i = 0; i < MAX_COUNTED; i++) {
+		u64 next = 0;
+
+		if (bpf_probe_read_user(&next, word == 4 ? 4 : 8, (void *)from))
+			return i | COUNT_FAULT;
+		if (!next)
+			break;
+		from += word;
+	}
+	return i;
+}
+
+/* How many directory entries there are in `bytes` bytes; the length of each stands `at`
+ * bytes behind its begin. */
+__noinline u32 count_entries(u64 from, u64 bytes, u32 at)
+{
+	u64 end = from + bytes;
+	u32 i;
+
+#pragma clang loop unroll(disable)
+	for (i = 0; i < MAX_COUNTED && from < end; i++) {
+		u16 next = 0;
+
+		if (bpf_probe_read_user(&next, 2, (void *)from + at) || !next)
+			return i | COUNT_FAULT;
+		from += next;
+	}
+	return i;
+}
+
+/*
+ * Reads an array of strings behind a capture's head, each with its NUL, up to about
+ * `limit` bytes. What loops add up lives in memory, of which the verifier knows nothing:
+ * then all rounds look alike to it.
+ */
+__noinline int gather_strings(struct capture_room *to, u64 from, u32 word, u64 limit)
+{
+	struct swoll_capture *head = (void *)to;
+	u32 len;
+	long n;
+
+	if (!to)
+		return 0;
+#pragma clang loop unroll(disable)
+	for (int i = 0; i < MAX_STRINGS; i++) {
+		u64 string = 0;
+
+		if (bpf_probe_read_user(&string, word == 4 ? 4 : 8, (void *)from)) {
+			head->status |= SWOLL_CAPTURE_FAULT;
+			return 0;
+		}
+		if (!string)
+			return 0;
+		from += word;
+		len = head->len;
+		if (len >= limit || len > SWOLL_MAX_LIMIT - SWOLL_PIECE) {
+			head->status |= SWOLL_CAPTURE_CUT;
+			return 0;
+		}
+		n = bpf_probe_read_user_str(to->bytes + SWOLL_CAPTURE_HEAD + len, SWOLL_PIECE, (void *)string);
+		if (n < 0) {
+			head->status |= SWOLL_CAPTURE_FAULT;
+			return 0;
+		}
+		if (n >= SWOLL_PIECE)
+			head->status |= SWOLL_CAPTURE_CUT;
+		head->len = len + n;
+	}
+	head->status |= SWOLL_CAPTURE_CUT;
+	return 0;
+}
+
+/*
+ * Gathers behind a capture's head what `count` iovecs point to, at most `left` bytes of
+ * them; the low half of `how` is the limit, the high half the bytes of a pointer.
+ */
+__noinline int gather(struct capture_room *to, u64 from, u64 count, u64 left, u64 how)
+{
+	struct swoll_capture *head = (void *)to;
+	u64 limit = (u32)how, most = SWOLL_PIECE, vector[2];
+	volatile u64 *rest;
+	u32 word = how >> 32, len;
+
+	if (!to)
+		return 0;
+	/* Of several buffers each has its share, and a little at least. */
+	if (count > 1) {
+		most = limit / 2 < SWOLL_PIECE_MIN ? SWOLL_PIECE_MIN : limit / 2;
+		most = at_most(most & ~7ull, SWOLL_PIECE);
+		limit *= 4;
+		head->arg |= most / 8 << SWOLL_CAPTURE_CAP;
+	}
+	limit = at_most(limit, SWOLL_MAX_LIMIT - SWOLL_PIECE - 8);
+	/* Behind what can be gathered: see gather_strings(). */
+	rest = (u64 *)(to->bytes + sizeof(to->bytes) - 8);
+	*rest = left;
+#pragma clang loop unroll(disable)
+	for (int i = 0; i < MAX_PIECES; i++) {
+		u64 piece;
+
+		left = *rest;
+		if (i >= count || !left)
+			return 0;
+		len = head->len;
+		if (len >= limit || len > SWOLL_MAX_LIMIT - SWOLL_PIECE - 8) {
+			head->status |= SWOLL_CAPTURE_CUT;
+			return 0;
+		}
+		vector[0] = vector[1] = 0;
+		if (bpf_probe_read_user(vector, word == 4 ? 8 : 16, (void *)from)) {
+			head->status |= SWOLL_CAPTURE_FAULT;
+			return 0;
+		}
+		if (word == 4) {
+			vector[1] = vector[0] >> 32;
+			vector[0] = (u32)vector[0];
+		}
+		from += word * 2;
+		piece = vector[1] < left ? vector[1] : left;
+		*rest = left - piece;
+		if (piece > most) {
+			piece = most;
+			head->status |= SWOLL_CAPTURE_CUT;
+		}
+		if (piece > limit - len) {
+			piece = limit - len;
+			head->status |= SWOLL_CAPTURE_CUT;
+		}
+		piece = at_most(piece, SWOLL_PIECE);
+		if (piece && bpf_probe_read_user(to->bytes + SWOLL_CAPTURE_HEAD + len, piece, (void *)vector[0])) {
+			head->status |= SWOLL_CAPTURE_FAULT;
+			return 0;
+		}
+		head->len = len + piece;
+	}
+	if (count > MAX_PIECES)
+		head->status |= SWOLL_CAPTURE_CUT;
+	return 0;
+}
 
 /*
  * Reads what one rule says: `from` is the pointer, `count` what the rule counts
- * by, `rule` the bytes of the swoll_capture_rule with the mode in its padding.
+ * by, `rule` the bytes of the swoll_capture_rule with the mode in its flags.
  * Returns the bytes used, padded to 4. Global, so that the verifier looks at it
  * once and not at every place that calls it.
  */
 __noinline int capture(struct capture_room *to, u64 from, u64 count, u64 rule, s64 ret)
 {
-	u8 how = rule, arg = rule >> 8, flags = rule >> 24, mode = rule >> 48;
-	u32 size = rule >> 32 & 0xffff;
+	u8 how = rule, arg = rule >> 8, flags = rule >> 24, mode = flags;
+	u32 size = rule >> 32 & 0xffff, word = mode & MODE_COMPAT ? 4 : 8;
 	struct swoll_capture *head;
 	u32 len, status;
 	u8 *data;
@@ -683,8 +892,8 @@ __noinline int capture(struct capture_room *to, u64 from, u64 count, u64 rule, s
 		return 0;
 	head = (void *)to->bytes;
 	data = to->bytes + SWOLL_CAPTURE_HEAD;
-	limit = flags & (SWOLL_RULE_DATA | SWOLL_RULE_ENVIRON) || how == SWOLL_HOW_IOVEC ||
-			how == SWOLL_HOW_MSGHDR ? limit_data : limit_string;
+	limit = flags & (SWOLL_RULE_DATA | SWOLL_RULE_ENVIRON) || how == SWOLL_HOW_IOVEC ?
+			limit_data : limit_string;
 	status = (flags & SWOLL_RULE_EXIT ? SWOLL_CAPTURE_EXIT : 0) |
 		 (mode & MODE_LATE ? SWOLL_CAPTURE_LATE : 0);
 	len = 0;
@@ -694,6 +903,21 @@ __noinline int capture(struct capture_room *to, u64 from, u64 count, u64 rule, s
 	}
 	if (!from)
 		goto whole;
+	if (flags & SWOLL_RULE_AT) {
+		u64 pointer = 0;
+
+		if ((u8)(rule >> 16) == SWOLL_COUNT_AT) {
+			count = 0;
+			if (bpf_probe_read_user(&count, flags & SWOLL_RULE_COUNT4 ? 4 : word,
+						(void *)from + (u8)(rule >> 56)))
+				status |= SWOLL_CAPTURE_FAULT;
+		}
+		if (bpf_probe_read_user(&pointer, word, (void *)from + (u8)(rule >> 48)))
+			status |= SWOLL_CAPTURE_FAULT;
+		from = pointer;
+		if (!from || status & SWOLL_CAPTURE_FAULT)
+			goto whole;
+	}
 
 	if (how == SWOLL_HOW_STRING) {
 		u32 max = at_most(limit, SWOLL_MAX_LIMIT);
@@ -713,11 +937,12 @@ __noinline int capture(struct capture_room *to, u64 from, u64 count, u64 rule, s
 		}
 		goto whole;
 	}
-	if (how == SWOLL_HOW_BYTES || how == SWOLL_HOW_SOCKADDR) {
+	if (how == SWOLL_HOW_BYTES || how == SWOLL_HOW_SOCKADDR || how >= SWOLL_HOW_BITS) {
 		u64 bytes;
 
-		if (how == SWOLL_HOW_SOCKADDR) {
-			limit = 128; /* sizeof(struct sockaddr_storage) */
+		if (how == SWOLL_HOW_SOCKADDR || how == SWOLL_HOW_OPTION) {
+			if (how == SWOLL_HOW_SOCKADDR)
+				limit = 128; /* sizeof(struct sockaddr_storage) */
 			if (flags & SWOLL_RULE_EXIT) {
 				u32 got = 0;
 
@@ -730,6 +955,10 @@ __noinline int capture(struct capture_room *to, u64 from, u64 count, u64 rule, s
 			}
 		} else {
 			bytes = count * size;
+			if (how == SWOLL_HOW_BITS)
+				bytes = ((u32)count + 63) / 64 * 8;
+			else if (how == SWOLL_HOW_PAGES)
+				bytes = (count + SWOLL_PAGE - 1) / SWOLL_PAGE;
 			/* Structures are whole or not at all. */
 			if (!(flags & SWOLL_RULE_DATA))
 				limit = SWOLL_MAX_LIMIT;
@@ -750,97 +979,26 @@ __noinline int capture(struct capture_room *to, u64 from, u64 count, u64 rule, s
 		goto whole;
 	}
 
-	/* What loops add up lives in memory, of which the verifier knows nothing:
-	 * then all rounds look alike to it. */
 	head->len = 0;
 	head->arg = arg;
 	head->status = status;
-	if (how == SWOLL_HOW_STRINGS) {
-		u32 word = mode & MODE_COMPAT ? 4 : 8;
+	if (how == SWOLL_HOW_POINTERS || how == SWOLL_HOW_ENTRIES) {
+		u32 found = how == SWOLL_HOW_ENTRIES ? count_entries(from, count, size) :
+						       count_pointers(from, word);
 
-#pragma clang loop unroll(disable)
-		for (int i = 0; i < 24; i++) {
-			u64 string = 0;
-
-			if (bpf_probe_read_user(&string, word, (void *)from + i * word)) {
-				head->status |= SWOLL_CAPTURE_FAULT;
-				break;
-			}
-			if (!string)
-				goto out;
-			len = head->len;
-			if (len >= limit || len > SWOLL_MAX_LIMIT - SWOLL_PIECE) {
-				head->status |= SWOLL_CAPTURE_CUT;
-				goto out;
-			}
-			n = bpf_probe_read_user_str(data + len, SWOLL_PIECE, (void *)string);
-			if (n < 0) {
-				head->status |= SWOLL_CAPTURE_FAULT;
-				break;
-			}
-			if (n >= SWOLL_PIECE)
-				head->status |= SWOLL_CAPTURE_CUT;
-			head->len = len + n;
-		}
-		if (!(head->status & SWOLL_CAPTURE_FAULT))
-			head->status |= SWOLL_CAPTURE_CUT;
-	} else if (how == SWOLL_HOW_IOVEC || how == SWOLL_HOW_MSGHDR) {
-		u64 left = ret >= 0 && flags & SWOLL_RULE_EXIT ? ret : ~0ull;
-		u64 vector[2];
-
-		if (how == SWOLL_HOW_MSGHDR) {
-			/* struct user_msghdr: msg_iov at 16, msg_iovlen at 24 */
-			if (mode & MODE_COMPAT ||
-			    bpf_probe_read_user(vector, sizeof(vector), (void *)from + 16)) {
-				head->status |= SWOLL_CAPTURE_FAULT;
-				goto out;
-			}
-			from = vector[0];
-			count = vector[1];
-		} else if (mode & MODE_COMPAT) {
+		if (found & COUNT_FAULT)
 			head->status |= SWOLL_CAPTURE_FAULT;
-			goto out;
-		}
-		if (limit > SWOLL_MAX_LIMIT - SWOLL_PIECE)
-			limit = SWOLL_MAX_LIMIT - SWOLL_PIECE;
-#pragma clang loop unroll(disable)
-		for (int i = 0; i < 16; i++) {
-			u64 piece;
-
-			if (i >= count || !left)
-				goto out;
-			len = head->len;
-			if (len >= limit || len > SWOLL_MAX_LIMIT - SWOLL_PIECE) {
-				head->status |= SWOLL_CAPTURE_CUT;
-				goto out;
-			}
-			if (bpf_probe_read_user(vector, sizeof(vector), (void *)from + i * 16)) {
-				head->status |= SWOLL_CAPTURE_FAULT;
-				goto out;
-			}
-			piece = vector[1] < left ? vector[1] : left;
-			left -= piece;
-			if (piece > limit - len) {
-				piece = limit - len;
-				head->status |= SWOLL_CAPTURE_CUT;
-			}
-			if (piece > SWOLL_PIECE) {
-				piece = SWOLL_PIECE;
-				head->status |= SWOLL_CAPTURE_CUT;
-			}
-			piece = at_most(piece, SWOLL_PIECE);
-			if (piece && bpf_probe_read_user(data + len, piece, (void *)vector[0])) {
-				head->status |= SWOLL_CAPTURE_FAULT;
-				goto out;
-			}
-			head->len = len + piece;
-			if (head->status & SWOLL_CAPTURE_CUT)
-				goto out;
-		}
-		if (count > 16)
+		found &= ~COUNT_FAULT;
+		if (found >= MAX_COUNTED)
 			head->status |= SWOLL_CAPTURE_CUT;
+		*(u32 *)data = found;
+		head->len = 4;
+	} else if (how == SWOLL_HOW_STRINGS) {
+		gather_strings(to, from, word, limit);
+	} else if (how == SWOLL_HOW_IOVEC) {
+		gather(to, from, count, ret >= 0 && flags & SWOLL_RULE_EXIT && !size ? ret : ~0ull,
+		       limit | (u64)word << 32);
 	}
-out:
 	len = at_most(head->len, SWOLL_MAX_LIMIT);
 	return (SWOLL_CAPTURE_HEAD + len + 3) & ~3u;
 whole:
@@ -865,7 +1023,7 @@ static __always_inline u32 apply(void *to, const volatile struct swoll_capture_r
 		count = ret > 0 ? ret : 0;
 	else if (by < 6)
 		count = *(const u64 *)((const void *)args + (by & 7) * 8);
-	used = capture(to, *(const u64 *)((const void *)args + (arg & 7) * 8), count, bits | (u64)mode << 48, ret);
+	used = capture(to, *(const u64 *)((const void *)args + (arg & 7) * 8), count, bits | (u64)mode << 24, ret);
 	if (used < 0 || used > sizeof(struct capture_room))
 		return 0;
 	return used;
@@ -893,7 +1051,12 @@ __noinline int capture_entry(struct swoll_task *st, u32 nr, u32 late)
 
 	if (!st)
 		return 0;
-	call = call_of(nr, st->abi);
+	st->row = row_of(nr, st->abi);
+	call = call_at(st->row);
+	if (call->variants) {
+		st->row = select_row(st, st->row);
+		call = call_at(st->row);
+	}
 	flags = st->flags & ~(SWOLL_TASK_FAULT | SWOLL_TASK_CUT);
 #pragma clang loop unroll(disable)
 	for (int i = 0; i < SWOLL_CALL_CAPTURES; i++) {
@@ -914,9 +1077,9 @@ __noinline int capture_entry(struct swoll_task *st, u32 nr, u32 late)
 
 /* What capture_exit() returns. */
 enum exit_result {
-	EXIT_BYTES = 0x7ff,
-	EXIT_CUT = 0x800,
-	EXIT_COUNT_SHIFT = 12,
+	EXIT_BYTES = 0xfff,
+	EXIT_CUT = 0x1000,
+	EXIT_COUNT_SHIFT = 13,
 };
 
 /* Reads what the kernel filled in, to `at` bytes into the task's ring. */
@@ -928,7 +1091,7 @@ __noinline int capture_exit(struct swoll_task *st, u32 at, s64 ret)
 
 	if (!st)
 		return 0;
-	call = call_of(st->nr, st->abi);
+	call = call_at(st->row);
 	ring = ring_at(st->ring);
 	if (!ring)
 		return 0;
@@ -955,7 +1118,7 @@ int BPF_PROG(sys_enter, struct pt_regs *regs, long id)
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct swoll_task *st = task_of(task);
 	const volatile struct swoll_call *call;
-	u32 nr;
+	u32 nr, row;
 	u8 abi;
 
 	if (likely(!st))
@@ -969,7 +1132,13 @@ int BPF_PROG(sys_enter, struct pt_regs *regs, long id)
 	read_args(st->args, regs, abi);
 	st->nr = nr;
 	st->abi = abi;
-	call = call_of(nr, abi);
+	row = row_of(nr, abi);
+	call = call_at(row);
+	if (unlikely(call->variants)) {
+		row = select_row(st, row);
+		call = call_at(row);
+	}
+	st->row = row;
 	if (!call->enters) {
 		st->captures = 0;
 		st->capture_len = 0;
@@ -1002,7 +1171,7 @@ static __always_inline int write_call(void *ring, struct swoll_task *st, u32 tid
 	u64 now, start, duration, found;
 	u8 flags, wide = 0, rules, enters;
 
-	call = call_of(st->nr, st->abi);
+	call = call_at(st->row);
 	nargs = call->args;
 	rules = call->rules;
 	enters = call->enters;
@@ -1234,6 +1403,7 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 		if (!ret && call_of(st->nr, st->abi)->flags & SWOLL_CALL_FORK)
 			goto out;
 		read_args(st->args, regs, st->abi);
+		st->row = row_of(st->nr, st->abi);
 		st->captures = 0;
 		st->capture_len = 0;
 		/* Killed while a tracer held it at the entry: it never got further. */
@@ -1242,15 +1412,15 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 			write_odd_call(st, task->pid, task->tgid, 0, false);
 			goto out;
 		}
-		if (call_of(st->nr, st->abi)->enters && !(call_of(st->nr, st->abi)->flags & SWOLL_CALL_EXEC))
+		if (!(call_at(st->row)->flags & SWOLL_CALL_EXEC))
 			capture_entry(st, st->nr, 1);
 		write_odd_call(st, task->pid, task->tgid, ret, true);
 		goto out;
 	}
-	if (unlikely(flags & SWOLL_TASK_FAULT) && !(call_of(st->nr, st->abi)->flags & SWOLL_CALL_EXEC))
+	if (unlikely(flags & SWOLL_TASK_FAULT) && !(call_at(st->row)->flags & SWOLL_CALL_EXEC))
 		capture_entry(st, st->nr, 1);
 	write_call(ring, st, task->pid, task->tgid, ret, true, true, true);
-	if (unlikely(call_of(st->nr, st->abi)->flags & SWOLL_CALL_CRED) && ret >= 0) {
+	if (unlikely(call_at(st->row)->flags & SWOLL_CALL_CRED) && ret >= 0) {
 		u32 zero = 0;
 		struct scratch *scratch = bpf_map_lookup_elem(&scratches, &zero);
 
@@ -1433,6 +1603,7 @@ int BPF_PROG(signal_deliver, int sig, struct kernel_siginfo *info, struct k_siga
 		scratch->signal.code = info->si_code;
 		scratch->signal.error = info->si_errno;
 		bpf_probe_read_kernel(&fields, sizeof(fields), (void *)info + 16);
+		bpf_probe_read_kernel(scratch->signal.more, sizeof(scratch->signal.more), (void *)info + 24);
 		if (!(control->flags & (SWOLL_FROZEN | SWOLL_DYING))) {
 			scratch->signal.signal = signal;
 			scratch->signal.pid = fields;
@@ -1815,5 +1986,6 @@ struct swoll_types {
 	struct swoll_task task;
 	struct swoll_running running;
 	struct swoll_call call;
+	struct swoll_variant variant;
 };
 const volatile struct swoll_types *types_of_layout;

@@ -11,7 +11,7 @@
 enum swoll_sizes {
 	/* Changes whenever anything in this header changes its meaning. A service
 	 * adopts pinned maps only when they carry the same number. */
-	SWOLL_LAYOUT = 2,
+	SWOLL_LAYOUT = 3,
 	SWOLL_PAGE = 4096,	   /* bytes of one ring page */
 	SWOLL_PAGE_HEAD = 64,	   /* bytes of struct swoll_page */
 	SWOLL_RECORD_HEAD = 28,	   /* bytes of struct swoll_record without its tgid */
@@ -22,12 +22,18 @@ enum swoll_sizes {
 	SWOLL_CAPTURE = 840,	   /* bytes of captures that one call can hold at entry */
 	SWOLL_CAPTURE_START = 456, /* no capture begins behind this; so the last one fits */
 	SWOLL_CAPTURE_HEAD = 4,	   /* bytes of struct swoll_capture */
-	SWOLL_CALL_CAPTURES = 4,   /* captures that one call can have */
+	SWOLL_CALL_CAPTURES = 8,   /* captures that one call can have */
 	SWOLL_CALLS = 1024,	   /* rows of the call table, per ABI */
+	SWOLL_VARIANT_ROWS = 512,  /* rows behind them, for forms of calls */
+	SWOLL_VARIANTS = 1024,	   /* values that select such a row */
 	SWOLL_FILTER = 16384,	   /* entries of the cgroup filter */
 	SWOLL_ERRNOS = 4096,	   /* rows of the routine error table */
 	SWOLL_MAX_LIMIT = 380,	   /* the highest capture limit, bytes */
 	SWOLL_PIECE = 128,	   /* bytes of one string of an array, or of one iovec */
+	SWOLL_PIECE_MIN = 32,	   /* bytes that each of several iovecs may have at least */
+	SWOLL_CAPTURE_ARG = 7,	   /* the argument, in swoll_capture.arg */
+	SWOLL_CAPTURE_CAP = 3,	   /* shift: the bits above are eighths of the most bytes of
+				    * each iovec that were gathered; 0: as far as they go */
 };
 
 /* A record goes to exactly one lane. */
@@ -134,7 +140,7 @@ struct swoll_record {
 /* What an argument pointed to. `len` bytes follow. */
 struct swoll_capture {
 	__u16 len;
-	__u8 arg;	/* argument, 0 to 5 */
+	__u8 arg;	/* argument, 0 to 5; see SWOLL_CAPTURE_ARG */
 	__u8 status;	/* enum swoll_capture_status, or-ed */
 };
 enum swoll_capture_status {
@@ -181,6 +187,7 @@ struct swoll_signal {
 	__u64 addr;	/* si_addr, for faults */
 	__u32 flags;	/* enum swoll_signal_flag */
 	__s32 error;	/* si_errno */
+	__u64 more[3];	/* what follows si_pid and si_uid, or si_addr */
 };
 enum swoll_signal_flag {
 	SWOLL_SIGNAL_HANDLED = 1,
@@ -364,6 +371,8 @@ struct swoll_task {
 	__u16 capture_len;
 	__u16 payload;	  /* data buffers may be read; as its ring says */
 	__u64 place;	  /* scratch of the writer */
+	__u16 row;	  /* of the call table */
+	__u16 spare[3];
 	__u64 args[6];
 	__u8 capture[SWOLL_CAPTURE];
 };
@@ -400,18 +409,33 @@ struct swoll_running {
 struct swoll_capture_rule {
 	__u8 how;	/* enum swoll_capture_how */
 	__u8 arg;	/* the argument that points */
-	__u8 count;	/* the argument that says how many; 0xff: the return value */
+	__u8 count;	/* the argument that says how many, or enum swoll_capture_count */
 	__u8 flags;	/* enum swoll_capture_rule_flag */
-	__u16 size;	/* bytes of one element */
-	__u16 pad;
+	__u16 size;	/* bytes of one element; of entries, where their length
+			 * stands; of iovecs 1 if the result is not their bytes */
+	__u8 at;	/* with RULE_AT: where the pointer stands in what `arg` points to */
+	__u8 count_at;	/* with COUNT_AT: where the count does */
 };
 struct swoll_call {
 	__u8 args;	/* number of arguments, 0 to 6 */
 	__u8 flags;	/* enum swoll_call_flag */
 	__u8 enters;	/* number of rules that apply at entry; they come first */
 	__u8 rules;	/* number of all rules */
-	__u32 room;	/* bytes that the captures at exit can need, heads and padding too */
+	__u16 room;	/* bytes that the captures at exit can need, heads and padding too */
+	/* Forms of the call with other rules, by the value of an argument or two. */
+	__u16 variants;	/* how many values; 0: there is one form */
+	__u16 variant;	/* the first one's place in the table of values */
+	__u8 select;	/* the argument */
+	__u8 select2;	/* a second one, or 0xff */
+	__u32 mask;	/* the bits of the first one that count */
 	struct swoll_capture_rule rule[SWOLL_CALL_CAPTURES];
+};
+/* A value that selects a form. Those of one call stand together, in order. */
+struct swoll_variant {
+	__u64 key;	/* low half: the first argument; high half: the second, or all
+			 * ones: any */
+	__u32 row;	/* of the call table */
+	__u32 pad;
 };
 enum swoll_call_flag {
 	SWOLL_CALL_LIFE = 1,	/* belongs to the life lane when it succeeds */
@@ -424,15 +448,22 @@ enum swoll_capture_how {
 	SWOLL_HOW_BYTES,	/* size * count bytes; count 0xfe: just size */
 	SWOLL_HOW_SOCKADDR,	/* count is a socklen_t (entry) or points to one (exit) */
 	SWOLL_HOW_IOVEC,	/* gathered bytes; count: number of iovecs */
-	SWOLL_HOW_MSGHDR,	/* name, then gathered bytes of a msghdr */
+	SWOLL_HOW_POINTERS,	/* a u32: how many pointers stand before a NULL */
 	SWOLL_HOW_STRINGS,	/* NULL-terminated array of strings, each with its NUL */
+	SWOLL_HOW_ENTRIES,	/* a u32: how many directory entries there are in count bytes */
+	SWOLL_HOW_BITS,		/* count bits, in whole words of 8 bytes */
+	SWOLL_HOW_OPTION,	/* count points to an int that says how many bytes */
+	SWOLL_HOW_PAGES,	/* a byte for each page of count bytes */
 };
 enum swoll_capture_rule_flag {
 	SWOLL_RULE_DATA = 1,	/* bytes of a data buffer: payload limit and consent */
 	SWOLL_RULE_EXIT = 2,	/* read at exit, when the call succeeded */
 	SWOLL_RULE_ENVIRON = 4,	/* an environment: consent as for payload */
+	SWOLL_RULE_AT = 8,	/* the pointer stands in what the argument points to */
+	SWOLL_RULE_COUNT4 = 16,	/* COUNT_AT: it has 4 bytes, whatever a pointer has */
 };
 enum swoll_capture_count {
+	SWOLL_COUNT_AT = 0xfd,	/* it stands in what the argument points to */
 	SWOLL_COUNT_ONE = 0xfe,
 	SWOLL_COUNT_RETURN = 0xff,
 };

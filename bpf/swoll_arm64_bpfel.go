@@ -48,20 +48,26 @@ type SwollSwollArm struct {
 }
 
 type SwollSwollCall struct {
-	_      structs.HostLayout
-	Args   uint8
-	Flags  uint8
-	Enters uint8
-	Rules  uint8
-	Room   uint32
-	Rule   [4]struct {
-		_     structs.HostLayout
-		How   uint8
-		Arg   uint8
-		Count uint8
-		Flags uint8
-		Size  uint16
-		Pad   uint16
+	_        structs.HostLayout
+	Args     uint8
+	Flags    uint8
+	Enters   uint8
+	Rules    uint8
+	Room     uint16
+	Variants uint16
+	Variant  uint16
+	Select   uint8
+	Select2  uint8
+	Mask     uint32
+	Rule     [8]struct {
+		_       structs.HostLayout
+		How     uint8
+		Arg     uint8
+		Count   uint8
+		Flags   uint8
+		Size    uint16
+		At      uint8
+		CountAt uint8
 	}
 }
 
@@ -132,8 +138,17 @@ type SwollSwollTask struct {
 	CaptureLen uint16
 	Payload    uint16
 	Place      uint64
+	Row        uint16
+	Spare      [3]uint16
 	Args       [6]uint64
 	Capture    [840]uint8
+}
+
+type SwollSwollVariant struct {
+	_   structs.HostLayout
+	Key uint64
+	Row uint32
+	Pad uint32
 }
 
 type SwollSwollWatch struct {
@@ -173,6 +188,7 @@ const (
 	SwollVarRoutine           = "routine"
 	SwollVarShape             = "shape"
 	SwollVarTypesOfLayout     = "types_of_layout"
+	SwollVarVariants          = "variants"
 )
 
 // LoadSwoll returns the embedded CollectionSpec for Swoll.
@@ -254,6 +270,7 @@ type SwollVariableSpecs struct {
 	Routine       *ebpf.VariableSpec `ebpf:"routine"`
 	Shape         *ebpf.VariableSpec `ebpf:"shape"`
 	TypesOfLayout *ebpf.VariableSpec `ebpf:"types_of_layout"`
+	Variants      *ebpf.VariableSpec `ebpf:"variants"`
 }
 
 // SwollObjects contains all objects after they have been loaded into the kernel.
@@ -312,6 +329,7 @@ type SwollVariables struct {
 	Routine       *ebpf.Variable `ebpf:"routine"`
 	Shape         *ebpf.Variable `ebpf:"shape"`
 	TypesOfLayout *ebpf.Variable `ebpf:"types_of_layout"`
+	Variants      *ebpf.Variable `ebpf:"variants"`
 }
 
 // SwollPrograms contains all programs after they have been loaded into the kernel.

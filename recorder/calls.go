@@ -1,15 +1,21 @@
 package recorder
 
 import (
+	"cmp"
+	"slices"
+
 	"github.com/swoll-recorder/swoll/ringstore"
 	"github.com/swoll-recorder/swoll/ringstore/layout"
 	"github.com/swoll-recorder/swoll/ringstore/syscalls"
 )
 
 // callTable is the kernel side's half of the table of system calls: for each ABI, by
-// number, how many arguments a call has and what to capture of them.
-func callTable(arch string, dataLimit, stringLimit int) [2 * layout.SizesCalls]layout.Call {
-	var table [2 * layout.SizesCalls]layout.Call
+// number, how many arguments a call has and what to capture of them. Behind these rows
+// are those of forms of calls that need other captures, and values lists what selects
+// them.
+func callTable(arch string, dataLimit, stringLimit int) (table callRows, values callVariants) {
+	rows, variants := 2*layout.SizesCalls, 0
+	known := map[*syscalls.Call]layout.Call{} // those whose forms are in the table
 	for i := range table {
 		// What is not in the table has all arguments, as strace shows it.
 		table[i].Args = 6
@@ -17,22 +23,59 @@ func callTable(arch string, dataLimit, stringLimit int) [2 * layout.SizesCalls]l
 	for base, abi := range []ringstore.ABI{ringstore.ABINative, ringstore.ABI32} {
 		for nr, call := range syscalls.Table(arch, abi) {
 			if call != nil && nr < layout.SizesCalls-1 {
-				table[base*layout.SizesCalls+nr] = callRow(call, dataLimit, stringLimit)
+				row, ok := known[call]
+				if !ok {
+					row = callRow(call, call.Rules, dataLimit, stringLimit)
+					rows, variants = addVariants(call, &row, &table, &values, rows, variants, dataLimit, stringLimit)
+					known[call] = row
+				}
+				table[base*layout.SizesCalls+nr] = row
 			}
 		}
 	}
-	return table
+	return table, values
 }
 
-func callRow(call *syscalls.Call, dataLimit, stringLimit int) layout.Call {
+type (
+	callRows     [2*layout.SizesCalls + layout.SizesVariantRows]layout.Call
+	callVariants [layout.SizesVariants]layout.Variant
+)
+
+// addVariants adds the forms of a call behind the rows and values that there are, and
+// returns how many there are then. That they all fit is tested.
+func addVariants(call *syscalls.Call, row *layout.Call, table *callRows, values *callVariants, rows, variants, dataLimit, stringLimit int) (int, int) {
+	row.Select, row.Select2 = syscalls.NoArg, syscalls.NoArg
+	if call.Select == nil {
+		return rows, variants
+	}
+	row.Select, row.Select2, row.Mask = call.Select.Arg, call.Select.Arg2, call.Select.Mask
+	first := variants
+	for i := range call.Variants {
+		v := &call.Variants[i]
+		if v.Keys == nil {
+			continue
+		}
+		table[rows] = callRow(call, v.Rules, dataLimit, stringLimit)
+		for _, key := range v.Keys {
+			values[variants] = layout.Variant{Key: key, Row: uint32(rows)}
+			variants++
+		}
+		rows++
+	}
+	slices.SortFunc(values[first:variants], func(a, b layout.Variant) int { return cmp.Compare(a.Key, b.Key) })
+	row.Variant, row.Variants = uint16(first), uint16(variants-first)
+	return rows, variants
+}
+
+func callRow(call *syscalls.Call, rules []syscalls.Rule, dataLimit, stringLimit int) layout.Call {
 	// Calls that return twice.
 	forks := call.Name == "fork" || call.Name == "vfork" || call.Name == "clone" || call.Name == "clone3"
-	row := layout.Call{Args: uint8(call.NArgs), Flags: uint8(call.Flags), Rules: uint8(len(call.Rules))}
+	row := layout.Call{Args: uint8(call.NArgs), Flags: uint8(call.Flags), Rules: uint8(len(rules))}
 	if forks {
 		row.Flags |= layout.CallFlagFork
 	}
-	for i, r := range call.Rules {
-		row.Rule[i] = layout.CaptureRule{How: uint8(r.How), Arg: r.Arg, Count: r.Count, Flags: uint8(r.Flags), Size: r.Size}
+	for i, r := range rules {
+		row.Rule[i] = layout.CaptureRule{How: uint8(r.How), Arg: r.Arg, Count: r.Count, Flags: uint8(r.Flags), Size: r.Size, At: r.At, CountAt: r.CountAt}
 		if r.Flags&syscalls.AtExit == 0 {
 			row.Enters++
 			continue
@@ -42,14 +85,18 @@ func callRow(call *syscalls.Call, dataLimit, stringLimit int) layout.Call {
 		switch {
 		case r.How == syscalls.HowSockaddr:
 			most = 128
-		case r.How == syscalls.HowIovec || r.How == syscalls.HowMsghdr || r.Flags&syscalls.Data != 0:
+		case r.How == syscalls.HowPointers || r.How == syscalls.HowEntries:
+			most = 16 // with what counting needs
+		case r.How == syscalls.HowIovec:
+			most = min(4*dataLimit+layout.SizesPiece, most)
+		case r.Flags&syscalls.Data != 0:
 			most = dataLimit
 		case r.How == syscalls.HowString:
 			most = stringLimit
 		case r.Count == layout.CaptureCountOne:
 			most = min(most, int(r.Size))
 		}
-		row.Room += uint32(layout.SizesCaptureHead+most+3) &^ 3
+		row.Room += uint16(layout.SizesCaptureHead+most+3) &^ 3
 	}
 	return row
 }

@@ -92,12 +92,12 @@ func TestConfigErrors(t *testing.T) {
 func TestCallTable(t *testing.T) {
 	const data, str = 64, 256
 	for _, arch := range []string{"amd64", "arm64"} {
-		table := callTable(arch, data, str)
+		table, _ := callTable(arch, data, str)
 		for nr, row := range table {
 			if row.Enters > row.Rules || int(row.Rules) > len(row.Rule) || row.Args > 6 {
 				t.Fatalf("%s row %d: %+v", arch, nr, row)
 			}
-			var need uint32
+			var need uint16
 			for i, r := range row.Rule[:row.Rules] {
 				exit := r.Flags&layout.CaptureRuleFlagExit != 0
 				if exit != (i >= int(row.Enters)) {
@@ -110,12 +110,12 @@ func TestCallTable(t *testing.T) {
 					need += layout.SizesCaptureHead
 				}
 			}
-			if row.Room < need || row.Room > 4*(layout.SizesCaptureHead+layout.SizesMaxLimit) {
+			if row.Room < need || row.Room > layout.SizesPage-layout.SizesPageHead-layout.SizesCapture-128 {
 				t.Errorf("%s row %d: room %d for %d rules", arch, nr, row.Room, row.Rules-row.Enters)
 			}
 		}
 	}
-	amd := callTable("amd64", data, str)
+	amd, _ := callTable("amd64", data, str)
 	if read := amd[0]; read.Args != 3 || read.Rules != 1 || read.Enters != 0 || read.Room != layout.SizesCaptureHead+data {
 		t.Errorf("read: %+v", read)
 	}

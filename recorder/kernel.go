@@ -127,11 +127,13 @@ func (k *kernel) load(cfg Config, h hierarchy) error {
 	spec.Maps["rings"].MaxEntries = shape.Rings
 	spec.Maps["pool"].MaxEntries = shape.Rings
 	spec.Maps["cgroups"].MaxEntries = max(16384, 4*shape.Rings)
+	calls, variants := callTable(runtime.GOARCH, cfg.DataLimit, cfg.StringLimit)
 	for name, value := range map[string]any{
 		"shape":        shape,
 		"limit_data":   uint32(cfg.DataLimit),
 		"limit_string": uint32(cfg.StringLimit),
-		"calls":        callTable(runtime.GOARCH, cfg.DataLimit, cfg.StringLimit),
+		"calls":        calls,
+		"variants":     variants,
 		"routine":      routineTable(),
 	} {
 		if err := spec.Variables[name].Set(value); err != nil {

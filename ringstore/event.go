@@ -92,7 +92,10 @@ const (
 
 // A Capture is what an argument of a call pointed to.
 type Capture struct {
-	Arg    int // 0 to 5
+	Arg int // 0 to 5
+	// Each is the most bytes of each buffer of an iovec that were gathered; 0: as far as
+	// they go.
+	Each   int `json:",omitempty"`
 	Status CaptureStatus
 	// Data is what was read. For strings it has no NUL; for string arrays each
 	// string ends with one.
@@ -135,5 +138,6 @@ type Signal struct {
 	Code, Errno             int32
 	PID, UID                uint32
 	Addr                    uint64
+	More                    [3]uint64 // what follows PID and UID, or Addr, in a siginfo
 	Handled, Ignored, Fatal bool
 }

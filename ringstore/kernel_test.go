@@ -227,6 +227,9 @@ func appendRecord(b []byte, e *Event) []byte {
 		r = le.AppendUint32(r, bit(e.Signal.Handled, layout.SignalFlagHandled)|bit(e.Signal.Ignored, layout.SignalFlagIgnored)|
 			bit(e.Signal.Fatal, layout.SignalFlagFatal))
 		r = le.AppendUint32(r, uint32(e.Signal.Errno))
+		for _, w := range e.Signal.More {
+			r = le.AppendUint64(r, w)
+		}
 	}
 	for len(r)%8 != 0 {
 		r = append(r, 0xee) // padding is not zeroed
@@ -283,7 +286,7 @@ func appendCall(r []byte, e *Event) []byte {
 
 func appendCapture(r []byte, c *Capture) []byte {
 	r = le.AppendUint16(r, uint16(len(c.Data)))
-	r = append(append(r, uint8(c.Arg), uint8(c.Status)), c.Data...)
+	r = append(append(r, uint8(c.Arg|c.Each/8<<layout.SizesCaptureCap), uint8(c.Status)), c.Data...)
 	for len(r)%4 != 0 {
 		r = append(r, 0xdd)
 	}
@@ -312,7 +315,7 @@ func randomEvent(s seed) Event {
 	case KindSignal:
 		e.Signal = &Signal{
 			Signal: uint32(1 + s.IntN(64)), Code: int32(s.IntN(20) - 10), Errno: int32(s.IntN(4)), PID: uint32(s.IntN(9)),
-			UID: uint32(s.IntN(9)), Addr: randomWord(s), Handled: s.IntN(2) == 0, Ignored: s.IntN(2) == 0, Fatal: s.IntN(2) == 0,
+			UID: uint32(s.IntN(9)), Addr: randomWord(s), More: [3]uint64{randomWord(s), 0, randomWord(s)}, Handled: s.IntN(2) == 0, Ignored: s.IntN(2) == 0, Fatal: s.IntN(2) == 0,
 		}
 	}
 	return e
@@ -341,7 +344,7 @@ func randomCapture(s seed, args int) Capture {
 	if s.IntN(16) == 0 {
 		size = s.IntN(layout.SizesMaxLimit + 1)
 	}
-	c := Capture{Arg: s.IntN(args), Status: CaptureStatus(s.IntN(maxStatus + 1)), Data: make([]byte, size)}
+	c := Capture{Arg: s.IntN(args), Each: s.IntN(4) * 8, Status: CaptureStatus(s.IntN(maxStatus + 1)), Data: make([]byte, size)}
 	for i := range c.Data {
 		c.Data[i] = byte(s.IntN(256))
 	}

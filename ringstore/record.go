@@ -143,7 +143,7 @@ func capturesEnd(b []byte, n, args int) int {
 			return -1
 		}
 		size := int(le.Uint16(b[at+layout.CaptureAtLen:]))
-		if size > layout.SizesMaxLimit || int(b[at+layout.CaptureAtArg]) >= args ||
+		if size > layout.SizesMaxLimit || int(b[at+layout.CaptureAtArg])&layout.SizesCaptureArg >= args ||
 			b[at+layout.CaptureAtStatus]&^maxStatus != 0 {
 			return -1
 		}
@@ -160,7 +160,8 @@ func nextCapture(b []byte) (Capture, []byte) {
 	size := int(le.Uint16(b[layout.CaptureAtLen:]))
 	end := layout.SizeofCapture + size
 	return Capture{
-		Arg:    int(b[layout.CaptureAtArg]),
+		Arg:    int(b[layout.CaptureAtArg]) & layout.SizesCaptureArg,
+		Each:   int(b[layout.CaptureAtArg]) >> layout.SizesCaptureCap * 8,
 		Status: CaptureStatus(b[layout.CaptureAtStatus]),
 		Data:   b[layout.SizeofCapture:end:end],
 	}, b[(end+3)&^3:]
@@ -238,6 +239,7 @@ func (a *arena) decode(b []byte, e *Event) {
 			PID:     le.Uint32(b[layout.SignalAtPID:]),
 			UID:     le.Uint32(b[layout.SignalAtUID:]),
 			Addr:    le.Uint64(b[layout.SignalAtAddr:]),
+			More:    [3]uint64{le.Uint64(b[layout.SignalAtMore:]), le.Uint64(b[layout.SignalAtMore+8:]), le.Uint64(b[layout.SignalAtMore+16:])},
 			Handled: flags&layout.SignalFlagHandled != 0,
 			Ignored: flags&layout.SignalFlagIgnored != 0,
 			Fatal:   flags&layout.SignalFlagFatal != 0,

@@ -95,7 +95,7 @@ func (r *Running) append(b []byte) []byte {
 	b = append(b, make([]byte, layout.SizeofRunning)...)
 	for _, c := range r.Captures {
 		b = le.AppendUint16(b, uint16(len(c.Data)))
-		b = append(b, uint8(c.Arg), uint8(c.Status))
+		b = append(b, uint8(c.Arg|c.Each/8<<layout.SizesCaptureCap), uint8(c.Status))
 		b = append(b, c.Data...)
 		for len(b)%4 != head%4 {
 			b = append(b, 0)

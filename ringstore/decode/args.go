@@ -67,7 +67,7 @@ func (v *view) appendArg(dst []byte, a *syscalls.Arg) []byte {
 		if c == nil || len(c.Data) < a.Struct.Size || a.Out != syscalls.In && !v.returned() {
 			return appendPointer(dst, value)
 		}
-		dst = appendStruct(dst, a.Struct, c.Data)
+		dst = appendTarget(dst, a.Struct, c.Data)
 		if a.Format == syscalls.FormatClone3 && v.returned() && number(c.Data, 8)&cloneParentSettid != 0 {
 			dst = append(dst, " => {parent_tid=["...)
 			dst = strconv.AppendInt(dst, v.e.Ret, 10)
@@ -83,14 +83,114 @@ func (v *view) appendArg(dst []byte, a *syscalls.Arg) []byte {
 		dst = append(dst, '[')
 		dst = strconv.AppendInt(dst, v.e.Ret, 10)
 		return append(dst, ']')
-	case syscalls.FormatWstatus, syscalls.FormatPair, syscalls.FormatIntp, syscalls.FormatErrnop:
-		return v.appendTarget(dst, a)
+	case syscalls.FormatWstatus, syscalls.FormatPair, syscalls.FormatIntp, syscalls.FormatErrnop, syscalls.FormatSignalp:
+		return v.appendNumbers(dst, a)
 	case syscalls.FormatSigset:
 		c := v.target(a)
 		if c == nil || len(c.Data) < 8 {
 			return appendPointer(dst, value)
 		}
 		return appendSigset(dst, number(c.Data, 8))
+	case syscalls.FormatInOut:
+		return v.appendInOut(dst, a)
+	case syscalls.FormatTimes, syscalls.FormatUTimes:
+		return v.appendTimes(dst, a)
+	case syscalls.FormatCPUs:
+		c := v.target(a)
+		if c == nil || a.Out != syscalls.In && !v.returned() {
+			return appendPointer(dst, value)
+		}
+		dst = append(dst, '[')
+		dst = appendBits(dst, c.Data, len(c.Data)*8, " ")
+		return append(dst, ']')
+	case syscalls.FormatFDSet:
+		c := v.capture(a.Index, false, 0)
+		if c == nil || value == 0 || len(c.Data) == 0 {
+			return appendPointer(dst, value)
+		}
+		dst = append(dst, '[')
+		dst = appendBits(dst, c.Data, int(int32(v.arg(int(a.Count)))), " ")
+		return append(dst, ']')
+	case syscalls.FormatEntries:
+		return v.appendEntries(dst, a)
+	case syscalls.FormatEnvp:
+		return v.appendEnvp(dst, a)
+	case syscalls.FormatSiginfo:
+		c := v.target(a)
+		if c == nil || len(c.Data) < siginfoSize || a.Out != syscalls.In && !v.returned() {
+			return appendPointer(dst, value)
+		}
+		if number(c.Data, 4) == 0 {
+			return append(dst, "{}"...)
+		}
+		return appendSiginfo(dst, siginfoOf(c.Data))
+	case syscalls.FormatMmsghdr:
+		return v.appendMmsghdr(dst, a)
+	case syscalls.FormatSigmaskArg:
+		pair := v.capture(a.Index, false, 0)
+		if pair == nil || value == 0 || len(pair.Data) < 16 {
+			return appendPointer(dst, value)
+		}
+		dst = append(dst, "{sigmask="...)
+		if c := v.capture(a.Index, false, 1); c != nil && len(c.Data) >= 8 && number(pair.Data[8:], 8) == 8 {
+			dst = appendSigset(dst, number(c.Data, 8))
+		} else {
+			dst = appendPointer(dst, number(pair.Data, 8))
+		}
+		dst = append(dst, ", sigsetsize="...)
+		dst = strconv.AppendUint(dst, number(pair.Data[8:], 8), 10)
+		return append(dst, '}')
+	case syscalls.FormatCaps:
+		c := v.target(a)
+		if c == nil || len(c.Data) < 24 || a.Out != syscalls.In && !v.returned() {
+			return appendPointer(dst, value)
+		}
+		return appendCaps(dst, c.Data)
+	case syscalls.FormatIfreq:
+		return v.appendIfreq(dst, a)
+	case syscalls.FormatFutexOp:
+		return appendFutexOp(dst, value&0xffffffff)
+	case syscalls.FormatIoprio:
+		return appendIoprio(dst, value&0xffffffff)
+	case syscalls.FormatPtrVal:
+		c := v.target(a)
+		if c == nil || len(c.Data) < v.word || a.Out != syscalls.In && !v.returned() {
+			return appendPointer(dst, value)
+		}
+		dst = append(dst, '[')
+		dst = appendPointer(dst, number(c.Data, v.word))
+		return append(dst, ']')
+	case syscalls.FormatOption:
+		return v.appendOption(dst, a)
+	case syscalls.FormatComm:
+		c := v.target(a)
+		if c == nil || a.Out != syscalls.In && !v.returned() {
+			return appendPointer(dst, value)
+		}
+		name, _ := splitStrings(c.Data)
+		if len(name) >= commSize-1 {
+			return appendQuoted(dst, name[:commSize-1], true)
+		}
+		return appendQuoted(dst, name, false)
+	case syscalls.FormatVec:
+		return appendBuffers(dst, value, v.word, v.capture(a.Index, false, 0), nil, v.length(a), 0)
+	case syscalls.FormatResidency:
+		c := v.target(a)
+		if c == nil || !v.returned() {
+			return appendPointer(dst, value)
+		}
+		dst = append(dst, '[')
+		for i, b := range c.Data {
+			if i > 0 {
+				dst = append(dst, ", "...)
+			}
+			if i == maxString {
+				dst = append(dst, "..."...)
+				break
+			}
+			dst = strconv.AppendUint(dst, uint64(b&1), 10)
+		}
+		return append(dst, ']')
 	case syscalls.FormatLoHi:
 		return strconv.AppendInt(dst, int64(value&0xffffffff|v.arg(a.Index+1)<<32), 10)
 	case syscalls.FormatPgoff:
@@ -98,6 +198,12 @@ func (v *view) appendArg(dst []byte, a *syscalls.Arg) []byte {
 	}
 	return appendNumber(dst, a.Format, a.Set, value)
 }
+
+// commSize is what the kernel has for the name of a thread, with its NUL.
+const commSize = 16
+
+// siginfoSize is how much of a siginfo_t is read.
+const siginfoSize = 48
 
 // cloneParentSettid asks clone to store the new thread's id.
 const cloneParentSettid = 0x100000
@@ -147,6 +253,13 @@ func appendNumber(dst []byte, format syscalls.Format, set *syscalls.Set, v uint6
 		return strconv.AppendUint(dst, uint64(uint32(v)), 10)
 	case syscalls.FormatSignal:
 		return appendSignal(dst, v)
+	case syscalls.FormatHandler:
+		if name := handlers.Name(v); name != "" && (v < 2 || v+1 == 0 || v == 0xffffffff) {
+			return append(dst, name...)
+		}
+		return appendPointer(dst, v)
+	case syscalls.FormatIfindex:
+		return strconv.AppendUint(dst, uint64(uint32(v)), 10)
 	case syscalls.FormatFlags:
 		return appendFlags(dst, set, v)
 	case syscalls.FormatValue:
@@ -199,6 +312,9 @@ func (v *view) appendBuffer(dst []byte, a *syscalls.Arg) []byte {
 		return appendPointer(dst, v.arg(a.Index))
 	}
 	data, length := c.Data, v.length(a)
+	if a.Format == syscalls.FormatLinkBuf && length == 0 {
+		return appendPointer(dst, v.arg(a.Index))
+	}
 	if uint64(len(data)) > length {
 		data = data[:length]
 	}
@@ -342,6 +458,24 @@ func (v *view) appendSockopt(dst []byte, a *syscalls.Arg) []byte {
 	return appendAbbreviated(dst, c.Data, int64(len(c.Data)) < int64(length))
 }
 
+// appendOption appends the value that getsockopt returned: an int, or bytes.
+func (v *view) appendOption(dst []byte, a *syscalls.Arg) []byte {
+	c := v.target(a)
+	before, after, ok := v.socklen(int(a.Count))
+	if c == nil || !ok || !v.returned() || before <= 0 || after <= 0 {
+		return appendPointer(dst, v.arg(a.Index))
+	}
+	switch {
+	case after == 4 && len(c.Data) >= 4:
+		dst = append(dst, '[')
+		dst = strconv.AppendInt(dst, int64(int32(number(c.Data, 4))), 10)
+		return append(dst, ']')
+	case after < 4 && uint32(v.arg(1)) == solSocket:
+		return appendHexQuoted(dst, c.Data, len(c.Data) < int(after))
+	}
+	return appendAbbreviated(dst, c.Data, len(c.Data) < int(after))
+}
+
 // optionLength is the length of the value that getsockopt returned; ok tells that the
 // call is one that tells it.
 func (v *view) optionLength() (n int32, ok bool) {
@@ -351,8 +485,8 @@ func (v *view) optionLength() (n int32, ok bool) {
 	return n, ok
 }
 
-// appendTarget appends a number or two that an argument points to.
-func (v *view) appendTarget(dst []byte, a *syscalls.Arg) []byte {
+// appendNumbers appends a number or two that an argument points to.
+func (v *view) appendNumbers(dst []byte, a *syscalls.Arg) []byte {
 	c := v.target(a)
 	value := v.arg(a.Index)
 	if c == nil || !v.returned() {
@@ -389,6 +523,8 @@ func (v *view) appendTarget(dst []byte, a *syscalls.Arg) []byte {
 		dst = strconv.AppendInt(dst, int64(int32(n)), 10)
 	case syscalls.FormatErrnop:
 		dst = appendErrno(dst, int64(int32(n)))
+	case syscalls.FormatSignalp:
+		dst = appendSignal(dst, n)
 	}
 	return append(dst, ']')
 }
@@ -426,30 +562,6 @@ func appendWaitStatus(dst []byte, status uint32) []byte {
 	return dst
 }
 
-// appendStruct appends a structure of which all bytes are there.
-func appendStruct(dst []byte, s *syscalls.Struct, b []byte) []byte {
-	dst = append(dst, '{')
-	first := true
-	for i := range s.Fields {
-		f := &s.Fields[i]
-		if !shown(s, f, b) {
-			continue
-		}
-		if !first {
-			dst = append(dst, ", "...)
-		}
-		first = false
-		dst = append(dst, f.Name...)
-		dst = append(dst, '=')
-		if f.Struct != nil {
-			dst = appendStruct(dst, f.Struct, b[f.Offset:])
-			continue
-		}
-		dst = appendNumber(dst, f.Format, f.Set, number(b[f.Offset:], f.Size))
-	}
-	return append(dst, '}')
-}
-
 // appendArray appends an array of structures.
 func (v *view) appendArray(dst []byte, a *syscalls.Arg) []byte {
 	c := v.target(a)
@@ -467,15 +579,15 @@ func (v *view) appendArray(dst []byte, a *syscalls.Arg) []byte {
 			dst = append(dst, "..."...)
 			break
 		}
-		dst = appendElement(dst, a.Struct, b)
+		dst = appendItem(dst, a.Struct, b)
 		b = b[a.Struct.Size:]
 	}
 	return append(dst, ']')
 }
 
-// appendElement appends an element of an array. What a pollfd asks for is of no account
+// appendItem appends an element of an array. What a pollfd asks for is of no account
 // when it is not in use, and what it found is a part of the result.
-func appendElement(dst []byte, s *syscalls.Struct, b []byte) []byte {
+func appendItem(dst []byte, s *syscalls.Struct, b []byte) []byte {
 	if s != pollfd {
 		return appendStruct(dst, s, b)
 	}
@@ -556,7 +668,7 @@ const maxPiece = layout.SizesPiece
 // has. A capture that is cut may also lack nothing but the end of a long string.
 func stringsEndEarly(c *ringstore.Capture) bool {
 	const (
-		maxStrings = 24  // elements that the kernel side reads
+		maxStrings = 33  // elements that the kernel side reads
 		likely     = 256 // bytes behind which it reads no further, unless it was told otherwise
 	)
 	if c.Status&ringstore.CaptureFault != 0 {
@@ -572,119 +684,6 @@ func stringsEndEarly(c *ringstore.Capture) bool {
 		long = long || len(s) >= maxPiece-1
 	}
 	return !long || n >= maxStrings || len(c.Data) >= likely
-}
-
-// appendIovec appends the buffers of readv and writev.
-func (v *view) appendIovec(dst []byte, a *syscalls.Arg) []byte {
-	array := v.capture(a.Index, false, 0)
-	if array == nil || v.arg(a.Index) == 0 {
-		return appendPointer(dst, v.arg(a.Index))
-	}
-	out := a.Out != syscalls.In
-	limit := ^uint64(0)
-	var data *ringstore.Capture
-	if !out {
-		data = v.capture(a.Index, false, 1)
-	} else if v.returned() {
-		data = v.capture(a.Index, true, 0)
-		limit = uint64(v.e.Ret)
-	}
-	total := v.arg(a.Index + 1)
-	dst = append(dst, '[')
-	dst, n := appendPieces(dst, array.Data, data, limit)
-	if uint64(n) < total && n > 0 && n <= maxString {
-		dst = append(dst, ", ..."...)
-	}
-	return append(dst, ']')
-}
-
-// appendPieces appends the buffers of an iovec array, as many as are known, and tells
-// how many. Without data, or where its bytes were not recorded, a buffer is a pointer.
-func appendPieces(dst, array []byte, data *ringstore.Capture, limit uint64) ([]byte, int) {
-	var bytes []byte
-	if data != nil {
-		bytes = data.Data
-	}
-	n := 0
-	pieces(array, bytes, data != nil && data.Status&ringstore.CaptureCut != 0, limit, func(i int, p piece) {
-		n++
-		if i > maxString {
-			return
-		}
-		if i > 0 {
-			dst = append(dst, ", "...)
-		}
-		if i == maxString {
-			dst = append(dst, "..."...)
-			return
-		}
-		dst = append(dst, "{iov_base="...)
-		if data == nil || p.base == 0 || len(p.data) == 0 && !p.whole {
-			dst = appendPointer(dst, p.base)
-		} else {
-			dst = appendAbbreviated(dst, p.data, !p.whole)
-		}
-		dst = append(dst, ", iov_len="...)
-		dst = strconv.AppendUint(dst, p.length, 10)
-		dst = append(dst, '}')
-	})
-	return dst, n
-}
-
-// The layout of struct user_msghdr.
-const (
-	msgName       = 0
-	msgNameLen    = 8
-	msgIovLen     = 24
-	msgControl    = 32
-	msgControlLen = 40
-	msgMsgFlags   = 48
-	msghdrSize    = 56
-)
-
-// appendMsghdr appends a message. The record has the header and the bytes gathered, but
-// not the lengths of the single buffers.
-func (v *view) appendMsghdr(dst []byte, a *syscalls.Arg) []byte {
-	exit := a.Out != syscalls.In
-	head, data := v.capture(a.Index, exit, 0), v.capture(a.Index, exit, 1)
-	if head == nil || len(head.Data) < msghdrSize || v.arg(a.Index) == 0 || exit && !v.returned() {
-		return appendPointer(dst, v.arg(a.Index))
-	}
-	b := head.Data
-	dst = append(dst, "{msg_name="...)
-	dst = appendPointer(dst, number(b[msgName:], 8))
-	dst = append(dst, ", msg_namelen="...)
-	dst = strconv.AppendInt(dst, int64(int32(number(b[msgNameLen:], 4))), 10)
-	iovs := number(b[msgIovLen:], 8)
-	dst = append(dst, ", msg_iov=["...)
-	if data != nil && iovs > 0 {
-		more := data.Status&(ringstore.CaptureCut|ringstore.CaptureFault) != 0
-		dst = append(dst, "{iov_base="...)
-		dst = appendAbbreviated(dst, data.Data, more)
-		if !exit && iovs == 1 && !more {
-			dst = append(dst, ", iov_len="...)
-			dst = strconv.AppendInt(dst, int64(len(data.Data)), 10)
-		} else {
-			dst = append(dst, ", ..."...)
-		}
-		dst = append(dst, '}')
-		if iovs > 1 {
-			dst = append(dst, ", ..."...)
-		}
-	} else if iovs > 0 {
-		dst = append(dst, "..."...)
-	}
-	dst = append(dst, "], msg_iovlen="...)
-	dst = strconv.AppendUint(dst, iovs, 10)
-	if control := number(b[msgControl:], 8); control != 0 && number(b[msgControlLen:], 8) != 0 {
-		dst = append(dst, ", msg_control="...)
-		dst = appendPointer(dst, control)
-	}
-	dst = append(dst, ", msg_controllen="...)
-	dst = strconv.AppendUint(dst, number(b[msgControlLen:], 8), 10)
-	dst = append(dst, ", msg_flags="...)
-	dst = appendFlags(dst, msgFlags, number(b[msgMsgFlags:], 4))
-	return append(dst, '}')
 }
 
 // appendIoctl appends the request of an ioctl: its name, or its parts.

@@ -464,6 +464,9 @@ func appendNames(dst []byte, s *syscalls.Set, v uint64) []byte {
 		dst = append(dst, '"')
 	}
 	rest, _ := eachName(s, v, func(row *syscalls.SetRow, part uint64) {
+		if row.Kind == syscalls.RowNothing {
+			return
+		}
 		next()
 		dst = appendPart(dst, row, part)
 		dst = append(dst, '"')
@@ -643,12 +646,8 @@ func (v *view) appendIovecJSON(dst []byte, a *syscalls.Arg) []byte {
 			data, limit = v.capture(a.Index, true, 0), uint64(v.e.Ret)
 		}
 	}
-	var bytes []byte
-	if data != nil {
-		bytes = data.Data
-	}
 	dst = append(dst, '[')
-	pieces(array.Data, bytes, data != nil && data.Status&ringstore.CaptureCut != 0, limit, func(i int, p piece) {
+	buffers(v.word, array.Data, data, limit, func(i int, p piece) {
 		if i > 0 {
 			dst = append(dst, ',')
 		}

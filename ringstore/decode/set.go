@@ -23,6 +23,10 @@ func eachName(s *syscalls.Set, v uint64, name func(row *syscalls.SetRow, part ui
 				name(row, part)
 				n++
 			}
+		case row.Kind == syscalls.RowNothing:
+			if rest == 0 {
+				name(row, 0)
+			}
 		case row.Kind == syscalls.RowOctal:
 			rest &^= row.Mask
 			name(row, v&row.Mask)
@@ -82,6 +86,9 @@ func appendFlags(dst []byte, s *syscalls.Set, v uint64) []byte {
 
 // appendUnknown appends a number that has no name.
 func appendUnknown(dst []byte, s *syscalls.Set, v uint64) []byte {
+	if v == 0 && s.Flags && s.Unknown == "" {
+		return dst
+	}
 	dst = appendHex(dst, v)
 	if s.Unknown != "" && (v != 0 || !s.Flags) {
 		dst = append(dst, " /* "...)
@@ -113,6 +120,7 @@ var (
 	sicodes  = syscalls.Values("sicode")
 	families = syscalls.Values("af")
 	msgFlags = syscalls.Values("msg")
+	handlers = syscalls.Values("handler")
 	// sigcodes are the si_codes that only one signal has, by signal.
 	sigcodes = map[uint32]*syscalls.Set{
 		sigILL:  syscalls.Values("sigill"),

@@ -203,6 +203,17 @@ func (v *view) appendResult(dst []byte) []byte {
 		}
 		dst = strconv.AppendInt(dst, ret, 10)
 		return v.appendReady(dst)
+	case syscalls.RetSelect:
+		if ret == 0 {
+			return append(dst, "0 (Timeout)"...)
+		}
+		dst = strconv.AppendInt(dst, ret, 10)
+		return v.appendSelected(dst)
+	case syscalls.RetIoprio:
+		dst = strconv.AppendInt(dst, ret, 10)
+		dst = append(dst, " ("...)
+		dst = appendIoprio(dst, uint64(uint32(ret)))
+		return append(dst, ')')
 	}
 	return strconv.AppendInt(dst, ret, 10)
 }
@@ -246,6 +257,58 @@ func (v *view) appendReady(dst []byte) []byte {
 	return dst
 }
 
+// appendSelected appends the descriptors that select found ready, and what was left of
+// its time.
+func (v *view) appendSelected(dst []byte) []byte {
+	left, first := v.e.Ret, true
+	next := func() {
+		if first {
+			dst = append(dst, " ("...)
+		} else {
+			dst = append(dst, ", "...)
+		}
+		first = false
+	}
+	for i, name := range [...]string{"in [", "out [", "except ["} {
+		c := v.capture(i+1, true, 0)
+		if c == nil || v.arg(i+1) == 0 || left <= 0 {
+			continue
+		}
+		began := false
+		for fd := 0; fd < len(c.Data)*8 && fd < int(int32(v.arg(0))) && left > 0; fd++ {
+			if c.Data[fd/8]>>(fd%8)&1 == 0 {
+				continue
+			}
+			left--
+			if began {
+				dst = append(dst, ' ')
+			} else {
+				next()
+				dst = append(dst, name...)
+				began = true
+			}
+			dst = strconv.AppendInt(dst, int64(fd), 10)
+		}
+		if began {
+			dst = append(dst, ']')
+		}
+	}
+	const timeout = 4
+	if v.arg(timeout) != 0 {
+		next()
+		dst = append(dst, "left "...)
+		if c := v.capture(timeout, true, 0); c != nil && len(v.args) > timeout && v.args[timeout].Struct != nil && len(c.Data) >= v.args[timeout].Struct.Size {
+			dst = appendStruct(dst, v.args[timeout].Struct, c.Data)
+		} else {
+			dst = appendPointer(dst, v.arg(timeout))
+		}
+	}
+	if !first {
+		dst = append(dst, ')')
+	}
+	return dst
+}
+
 var pollFlags = syscalls.Values("poll")
 
 // appendSiginfo appends a siginfo_t as far as the record has it.
@@ -264,22 +327,108 @@ func appendSiginfo(dst []byte, s *ringstore.Signal) []byte {
 	}
 	const fromUser = 0 // codes up to it
 	switch {
+	case s.Code == siTimer:
+		dst = append(dst, ", si_timerid="...)
+		dst = appendHex(dst, uint64(s.PID))
+		dst = append(dst, ", si_overrun="...)
+		dst = strconv.AppendInt(dst, int64(int32(s.UID)), 10)
+		dst = appendSigval(dst, s)
+	case s.Code == siSIGIO || s.Code > fromUser && s.Code <= 6 && s.Signal == sigIO:
+		dst = append(dst, ", si_band="...)
+		dst = strconv.AppendInt(dst, int64(s.Addr), 10)
+		dst = append(dst, ", si_fd="...)
+		dst = strconv.AppendInt(dst, int64(int32(s.More[0])), 10)
 	case s.Code <= fromUser:
 		dst = appendSender(dst, s)
+		if s.Code != siUser && s.Code != siTkill && s.More[0] != 0 {
+			dst = appendSigval(dst, s)
+		}
 	case s.Signal == sigCHLD:
 		dst = appendSender(dst, s)
-		dst = append(dst, ", ..."...) // the child's status and times are not recorded
+		dst = append(dst, ", si_status="...)
+		if s.Code == cldExited {
+			dst = strconv.AppendInt(dst, int64(int32(s.More[0])), 10)
+		} else {
+			dst = appendSignal(dst, s.More[0]&0xffffffff)
+		}
+		dst = append(dst, ", si_utime="...)
+		dst = appendTicks(dst, s.More[1])
+		dst = append(dst, ", si_stime="...)
+		dst = appendTicks(dst, s.More[2])
 	case s.Signal == sigILL, s.Signal == sigFPE, s.Signal == sigBUS, s.Signal == sigSEGV, s.Signal == sigTRAP:
 		dst = append(dst, ", si_addr="...)
 		dst = appendPointer(dst, s.Addr)
 	case s.Signal == sigSYS:
 		dst = append(dst, ", si_call_addr="...)
 		dst = appendPointer(dst, s.Addr)
-		dst = append(dst, ", ..."...)
-	case s.PID != 0 || s.UID != 0:
-		dst = appendSender(dst, s)
+		dst = append(dst, ", si_syscall="...)
+		dst = appendCallName(dst, uint32(s.More[0]), uint32(s.More[0]>>32))
+		dst = append(dst, ", si_arch="...)
+		dst = appendValue(dst, auditArchs, s.More[0]>>32)
+	default:
+		if s.PID != 0 || s.UID != 0 {
+			dst = appendSender(dst, s)
+		}
+		if s.More[0] != 0 {
+			dst = appendSigval(dst, s)
+		}
 	}
 	return append(dst, '}')
+}
+
+// Codes of signals that carry something of their own.
+const (
+	siUser    = 0
+	siTimer   = -2
+	siSIGIO   = -5
+	siTkill   = -6
+	cldExited = 1
+)
+
+var auditArchs = syscalls.Values("auditarch")
+
+// appendCallName appends the constant of a call's number.
+func appendCallName(dst []byte, nr, audit uint32) []byte {
+	arch, abi := "", ringstore.ABINative
+	switch auditArchs.Name(uint64(audit)) {
+	case "AUDIT_ARCH_X86_64":
+		arch = "amd64"
+		if nr&0x40000000 != 0 {
+			abi, nr = ringstore.ABIX32, nr&^0x40000000
+		}
+	case "AUDIT_ARCH_I386":
+		arch, abi = "amd64", ringstore.ABI32
+	case "AUDIT_ARCH_AARCH64":
+		arch = "arm64"
+	}
+	if nr <= 0xffff {
+		if c := syscalls.Lookup(arch, abi, uint16(nr)); c != nil {
+			dst = append(dst, "__NR_"...)
+			return append(dst, c.Name...)
+		}
+	}
+	dst = appendHex(dst, uint64(nr))
+	return append(dst, " /* __NR_??? */"...)
+}
+
+// appendSigval appends the value that a signal carries, in both forms.
+func appendSigval(dst []byte, s *ringstore.Signal) []byte {
+	dst = append(dst, ", si_int="...)
+	dst = strconv.AppendInt(dst, int64(int32(s.More[0])), 10)
+	dst = append(dst, ", si_ptr="...)
+	return appendPointer(dst, s.More[0])
+}
+
+// appendTicks appends a time in ticks of a 100th second, and in seconds unless it is 0.
+func appendTicks(dst []byte, v uint64) []byte {
+	dst = strconv.AppendUint(dst, v, 10)
+	if v == 0 {
+		return dst
+	}
+	dst = append(dst, " /* "...)
+	dst = strconv.AppendUint(dst, v/100, 10)
+	dst = append(dst, '.', '0'+byte(v%100/10), '0'+byte(v%10))
+	return append(dst, " s */"...)
 }
 
 func appendSender(dst []byte, s *ringstore.Signal) []byte {

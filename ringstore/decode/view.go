@@ -2,6 +2,7 @@ package decode
 
 import (
 	"encoding/binary"
+	"slices"
 
 	"github.com/swoll-recorder/swoll/ringstore"
 	"github.com/swoll-recorder/swoll/ringstore/syscalls"
@@ -13,6 +14,7 @@ type view struct {
 	call *syscalls.Call // nil: the number is unknown
 	args []syscalls.Arg
 	ret  *syscalls.Ret
+	read []syscalls.Rule
 	word int // bytes of a pointer
 }
 
@@ -25,6 +27,7 @@ func viewOf(arch string, e *ringstore.Event) view {
 	}
 	if v.call != nil {
 		v.args, v.ret = v.call.Shape(e.Args)
+		v.read = v.call.RulesFor(e.Args)
 	}
 	return v
 }
@@ -91,8 +94,8 @@ func (v *view) target(a *syscalls.Arg) *ringstore.Capture {
 // entered tells that strace shows at the return what was read at the entry: the kernel
 // does not fill it.
 func (v *view) entered(a *syscalls.Arg) bool {
-	for i := range v.call.Rules {
-		if r := &v.call.Rules[i]; int(r.Arg) == a.Index && r.Flags&syscalls.AtExit != 0 {
+	for i := range v.read {
+		if r := &v.read[i]; int(r.Arg) == a.Index && r.Flags&syscalls.AtExit != 0 {
 			return false
 		}
 	}
@@ -113,11 +116,13 @@ func (v *view) length(a *syscalls.Arg) uint64 {
 	return v.arg(int(a.Count))
 }
 
-// number reads a little-endian number of 2, 4 or 8 bytes; what is missing is 0.
+// number reads a little-endian number of 1, 2, 4 or 8 bytes; what is missing is 0.
 func number(b []byte, size int) uint64 {
 	switch {
 	case size > len(b):
 		return 0
+	case size == 1:
+		return uint64(b[0])
 	case size == 2:
 		return uint64(binary.LittleEndian.Uint16(b))
 	case size == 4:
@@ -134,7 +139,11 @@ func shown(s *syscalls.Struct, f *syscalls.Field, b []byte) bool {
 		return true
 	}
 	other := &s.Fields[f.Show.Arg]
-	return number(b[other.Offset:], other.Size)&f.Show.Mask != 0
+	n := number(b[other.Offset:], other.Size) & f.Show.Mask
+	if len(f.Show.Values) == 0 {
+		return n != 0
+	}
+	return slices.Contains(f.Show.Values, n)
 }
 
 // splitStrings cuts the next string off a capture of strings, each ended by a NUL.
@@ -154,21 +163,34 @@ type piece struct {
 	whole        bool   // data is all that counts
 }
 
-// pieces calls each for the buffers of an array of struct iovec (16 bytes each), whose
-// contents follow each other in data. At most limit bytes of the buffers count.
-func pieces(array, data []byte, cut bool, limit uint64, each func(i int, p piece)) {
-	for i := 0; len(array) >= 16; i++ {
-		p := piece{base: number(array, 8), length: number(array[8:], 8)}
+// buffers calls each for those of an array of struct iovec (two pointers of word
+// bytes each), whose contents follow each other in c, as far as they were gathered. At
+// most limit bytes of the buffers count.
+func buffers(word int, array []byte, c *ringstore.Capture, limit uint64, each func(i int, p piece)) {
+	var data []byte
+	most := ^uint64(0) // bytes gathered of one
+	if c != nil {
+		data = c.Data
+		if c.Each > 0 {
+			most = uint64(c.Each)
+		}
+	}
+	for i := 0; len(array) >= 2*word; i++ {
+		p := piece{base: number(array, word), length: number(array[word:], word)}
 		want := min(p.length, limit)
 		limit -= want
-		n := min(want, uint64(len(data)))
+		n := min(want, most, uint64(len(data)))
 		p.data, p.whole = data[:n], n == want
 		data = data[n:]
-		if !p.whole && !cut {
-			// The kernel side gave up at this one; nothing behind it was read.
-			data = nil
+		if !p.whole && n < most {
+			data = nil // nothing behind it was read
 		}
 		each(i, p)
-		array = array[16:]
+		array = array[2*word:]
 	}
+}
+
+// pieces is buffers for 64-bit programs, of whose contents nothing but data is known.
+func pieces(array, data []byte, _ bool, limit uint64, each func(i int, p piece)) {
+	buffers(8, array, &ringstore.Capture{Data: data}, limit, each)
 }

@@ -44,6 +44,7 @@ const (
 
 // Enum swoll_capture_count.
 const (
+	CaptureCountAt     = 253
 	CaptureCountOne    = 254
 	CaptureCountReturn = 255
 )
@@ -54,18 +55,26 @@ const (
 	CaptureHowBytes    = 2
 	CaptureHowSockaddr = 3
 	CaptureHowIovec    = 4
-	CaptureHowMsghdr   = 5
+	CaptureHowPointers = 5
 	CaptureHowStrings  = 6
+	CaptureHowEntries  = 7
+	CaptureHowBits     = 8
+	CaptureHowOption   = 9
+	CaptureHowPages    = 10
 )
 
 // CaptureHowNames are the names of enum swoll_capture_how's constants, by value.
 var CaptureHowNames = [...]string{
-	1: "string",
-	2: "bytes",
-	3: "sockaddr",
-	4: "iovec",
-	5: "msghdr",
-	6: "strings",
+	1:  "string",
+	2:  "bytes",
+	3:  "sockaddr",
+	4:  "iovec",
+	5:  "pointers",
+	6:  "strings",
+	7:  "entries",
+	8:  "bits",
+	9:  "option",
+	10: "pages",
 }
 
 // Enum swoll_capture_rule_flag.
@@ -73,6 +82,8 @@ const (
 	CaptureRuleFlagData    = 1
 	CaptureRuleFlagExit    = 2
 	CaptureRuleFlagEnviron = 4
+	CaptureRuleFlagAt      = 8
+	CaptureRuleFlagCount4  = 16
 )
 
 // Enum swoll_capture_status.
@@ -258,7 +269,7 @@ const (
 
 // Enum swoll_sizes.
 const (
-	SizesLayout       = 2
+	SizesLayout       = 3
 	SizesPage         = 4096
 	SizesPageHead     = 64
 	SizesRecordHead   = 28
@@ -269,12 +280,17 @@ const (
 	SizesCapture      = 840
 	SizesCaptureStart = 456
 	SizesCaptureHead  = 4
-	SizesCallCaptures = 4
+	SizesCallCaptures = 8
 	SizesCalls        = 1024
+	SizesVariantRows  = 512
+	SizesVariants     = 1024
 	SizesFilter       = 16384
 	SizesErrnos       = 4096
 	SizesMaxLimit     = 380
 	SizesPiece        = 128
+	SizesPieceMin     = 32
+	SizesCaptureArg   = 7
+	SizesCaptureCap   = 3
 )
 
 // Enum swoll_task_flag.
@@ -323,24 +339,34 @@ const (
 
 // Call is struct swoll_call.
 type Call struct {
-	_      structs.HostLayout
-	Args   uint8
-	Flags  uint8
-	Enters uint8
-	Rules  uint8
-	Room   uint32
-	Rule   [4]CaptureRule
+	_        structs.HostLayout
+	Args     uint8
+	Flags    uint8
+	Enters   uint8
+	Rules    uint8
+	Room     uint16
+	Variants uint16
+	Variant  uint16
+	Select   uint8
+	Select2  uint8
+	Mask     uint32
+	Rule     [8]CaptureRule
 }
 
 // Size and offsets of struct swoll_call.
 const (
-	SizeofCall   = 40
-	CallAtArgs   = 0
-	CallAtFlags  = 1
-	CallAtEnters = 2
-	CallAtRules  = 3
-	CallAtRoom   = 4
-	CallAtRule   = 8
+	SizeofCall     = 80
+	CallAtArgs     = 0
+	CallAtFlags    = 1
+	CallAtEnters   = 2
+	CallAtRules    = 3
+	CallAtRoom     = 4
+	CallAtVariants = 6
+	CallAtVariant  = 8
+	CallAtSelect   = 10
+	CallAtSelect2  = 11
+	CallAtMask     = 12
+	CallAtRule     = 16
 )
 
 // Capture is struct swoll_capture.
@@ -361,23 +387,26 @@ const (
 
 // CaptureRule is struct swoll_capture_rule.
 type CaptureRule struct {
-	_     structs.HostLayout
-	How   uint8
-	Arg   uint8
-	Count uint8
-	Flags uint8
-	Size  uint16
-	_     uint16
+	_       structs.HostLayout
+	How     uint8
+	Arg     uint8
+	Count   uint8
+	Flags   uint8
+	Size    uint16
+	At      uint8
+	CountAt uint8
 }
 
 // Size and offsets of struct swoll_capture_rule.
 const (
-	SizeofCaptureRule  = 8
-	CaptureRuleAtHow   = 0
-	CaptureRuleAtArg   = 1
-	CaptureRuleAtCount = 2
-	CaptureRuleAtFlags = 3
-	CaptureRuleAtSize  = 4
+	SizeofCaptureRule    = 8
+	CaptureRuleAtHow     = 0
+	CaptureRuleAtArg     = 1
+	CaptureRuleAtCount   = 2
+	CaptureRuleAtFlags   = 3
+	CaptureRuleAtSize    = 4
+	CaptureRuleAtAt      = 6
+	CaptureRuleAtCountAt = 7
 )
 
 // CgroupName is struct swoll_cgroup_name.
@@ -752,11 +781,12 @@ type Signal struct {
 	Addr   uint64
 	Flags  uint32
 	Error  int32
+	More   [3]uint64
 }
 
 // Size and offsets of struct swoll_signal.
 const (
-	SizeofSignal   = 88
+	SizeofSignal   = 112
 	SignalAtEvent  = 0
 	SignalAtSignal = 56
 	SignalAtCode   = 60
@@ -765,6 +795,7 @@ const (
 	SignalAtAddr   = 72
 	SignalAtFlags  = 80
 	SignalAtError  = 84
+	SignalAtMore   = 88
 )
 
 // Slot is struct swoll_slot.
@@ -795,13 +826,15 @@ type Task struct {
 	CaptureLen uint16
 	Payload    uint16
 	Place      uint64
+	Row        uint16
+	_          [3]uint16
 	Args       [6]uint64
 	Capture    [840]uint8
 }
 
 // Size and offsets of struct swoll_task.
 const (
-	SizeofTask       = 936
+	SizeofTask       = 944
 	TaskAtCgroup     = 0
 	TaskAtGeneration = 8
 	TaskAtRing       = 16
@@ -813,8 +846,24 @@ const (
 	TaskAtCaptureLen = 36
 	TaskAtPayload    = 38
 	TaskAtPlace      = 40
-	TaskAtArgs       = 48
-	TaskAtCapture    = 96
+	TaskAtRow        = 48
+	TaskAtArgs       = 56
+	TaskAtCapture    = 104
+)
+
+// Variant is struct swoll_variant.
+type Variant struct {
+	_   structs.HostLayout
+	Key uint64
+	Row uint32
+	_   uint32
+}
+
+// Size and offsets of struct swoll_variant.
+const (
+	SizeofVariant = 16
+	VariantAtKey  = 0
+	VariantAtRow  = 8
 )
 
 // Watch is struct swoll_watch.

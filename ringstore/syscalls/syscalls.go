@@ -26,9 +26,12 @@ type Call struct {
 	// Variants take the place of Args and Ret for some values of the arguments; the
 	// first that holds counts.
 	Variants []Variant
-	// Rules say what is read, those of the entry first. There are at most 4.
+	// Rules say what is read, those of the entry first. There are at most 8.
 	Rules []Rule
-	Flags CallFlags
+	// Select tells which arguments choose a Variant's own rules; nil where all have the
+	// same rules.
+	Select *Select
+	Flags  CallFlags
 }
 
 // An Arg is one argument as it is shown.
@@ -63,7 +66,22 @@ type Variant struct {
 	When []Cond // all must hold
 	Args []Arg
 	Ret  Ret
+	// Rules take the place of the call's. The recorder knows them by Keys, the values of
+	// the arguments of Select; without Keys they are the call's own.
+	Rules []Rule
+	Keys  []uint64
 }
+
+// A Select tells by which arguments the recorder chooses between the rules of a call: the
+// bits Mask of argument Arg, and argument Arg2 unless that is NoArg. A key has the first
+// in its low 32 bits, and the second in the others, all ones being any.
+type Select struct {
+	Arg, Arg2 uint8
+	Mask      uint32
+}
+
+// NoArg is no argument.
+const NoArg = 0xff
 
 // A Cond holds when argument Arg, masked by Mask, is one of Values; without Values,
 // when it is not 0.
@@ -93,6 +111,13 @@ func (c *Cond) Holds(args []uint64) bool {
 // Shape returns the arguments to show and the form of the result for a call that was
 // made with args.
 func (c *Call) Shape(args []uint64) ([]Arg, *Ret) {
+	if v := c.variant(args); v != nil {
+		return v.Args, &v.Ret
+	}
+	return c.Args, &c.Ret
+}
+
+func (c *Call) variant(args []uint64) *Variant {
 	for i := range c.Variants {
 		v := &c.Variants[i]
 		holds := true
@@ -100,10 +125,18 @@ func (c *Call) Shape(args []uint64) ([]Arg, *Ret) {
 			holds = holds && v.When[j].Holds(args)
 		}
 		if holds {
-			return v.Args, &v.Ret
+			return v
 		}
 	}
-	return c.Args, &c.Ret
+	return nil
+}
+
+// RulesFor returns what is read of a call that was made with args.
+func (c *Call) RulesFor(args []uint64) []Rule {
+	if v := c.variant(args); v != nil && v.Keys != nil {
+		return v.Rules
+	}
+	return c.Rules
 }
 
 // CallFlags are properties of a call that the recorder must know; the numbers are
@@ -124,7 +157,10 @@ type Rule struct {
 	Arg   uint8
 	Count uint8 // the argument that says how many elements, or CountOne or CountReturn
 	Flags RuleFlags
-	Size  uint16 // bytes of one element
+	Size  uint16 // bytes of one element; of HowEntries, where their length stands
+	// At tells, with RuleAt, where the pointer stands in what the argument points to, and
+	// CountAt, with the count CountAt, where the count does.
+	At, CountAt uint8
 }
 
 // How something is read.
@@ -132,12 +168,16 @@ type How uint8
 
 // The ways to read.
 const (
-	HowString   How = 1 // up to a NUL
-	HowBytes    How = 2 // Size times count bytes
-	HowSockaddr How = 3 // the count argument is its length; at exit, points to it
-	HowIovec    How = 4 // the bytes that count struct iovec point to
-	HowMsghdr   How = 5 // the bytes that a struct msghdr points to
-	HowStrings  How = 6 // an array of strings, ended by NULL
+	HowString   How = 1  // up to a NUL
+	HowBytes    How = 2  // Size times count bytes
+	HowSockaddr How = 3  // the count argument is its length; at exit, points to it
+	HowIovec    How = 4  // the bytes that count struct iovec point to
+	HowPointers How = 5  // how many pointers there are before NULL, 4 bytes
+	HowStrings  How = 6  // an array of strings, ended by NULL
+	HowEntries  How = 7  // how many directory entries there are in count bytes, 4 bytes
+	HowBits     How = 8  // count bits, in whole words of 8 bytes
+	HowOption   How = 9  // as many bytes as the int that the count argument points to says
+	HowPages    How = 10 // a byte for each page of count bytes
 )
 
 // RuleFlags say when a rule applies.
@@ -145,12 +185,15 @@ type RuleFlags uint8
 
 // The flags of a rule.
 const (
-	Data   RuleFlags = 1 // a payload: its own limit, and only with consent
-	AtExit RuleFlags = 2 // read when the call returned well
+	Data   RuleFlags = 1  // a payload: its own limit, and only with consent
+	AtExit RuleFlags = 2  // read when the call returned well
+	RuleAt RuleFlags = 8  // the pointer stands in what the argument points to
+	Count4 RuleFlags = 16 // with CountInside: the count has 4 bytes
 )
 
 // Counts that are no argument.
 const (
+	CountInside = 0xfd // it stands in what the argument points to
 	CountOne    = 0xfe
 	CountReturn = 0xff
 )
@@ -160,50 +203,79 @@ type Format uint8
 
 // The formats. Numbers are decimal unless said otherwise.
 const (
-	FormatInt      Format = iota // signed, 32 bits
-	FormatUint                   // 32 bits
-	FormatLong                   // signed, of the ABI's size
-	FormatUlong                  // of the ABI's size
-	FormatHex                    // hexadecimal
-	FormatPtr                    // a pointer whose target is not shown
-	FormatFD                     // a file descriptor
-	FormatDirFD                  // a file descriptor of a directory, or AT_FDCWD
-	FormatPath                   // points to a path; shown whole
-	FormatStr                    // points to a string; abbreviated
-	FormatData                   // points to bytes; abbreviated
-	FormatHexData                // points to bytes that are no text
-	FormatPathBuf                // filled with a path and its NUL
-	FormatLinkBuf                // filled with a path without NUL
-	FormatMode                   // permissions, octal
-	FormatFileMode               // type and permissions of a file
-	FormatDev                    // a device number
-	FormatOff                    // signed, 64 bits
-	FormatSize                   // of the ABI's size
-	FormatPID                    // a process or thread
-	FormatID                     // a user or group id, -1 for none
-	FormatSignal                 // a signal
-	FormatFlags                  // names of a Set, or-ed
-	FormatValue                  // a name of a Set
-	FormatEthProto               // a protocol in network order, a name of a Set
-	FormatIoctl                  // an ioctl request, a name of a Set where known
-	FormatSockaddr               // points to a socket address
-	FormatSocklen                // points to a length that the kernel may change
-	FormatSockopt                // points to the value of a socket option
-	FormatIovec                  // points to struct iovecs
-	FormatMsghdr                 // points to a struct msghdr
-	FormatArgv                   // points to an array of strings
-	FormatStruct                 // points to (or, in a field, is) a Struct
-	FormatArray                  // points to Structs
-	FormatClone3                 // points to the Struct of clone3
-	FormatWstatus                // points to a wait status
-	FormatPair                   // points to two descriptors
-	FormatIntp                   // points to an int
-	FormatErrnop                 // points to an errno
-	FormatRetTID                 // points to where the kernel stores the thread id it returns
-	FormatSigset                 // points to a signal set
-	FormatLoHi                   // a 64-bit number in this argument (low) and the next (high)
-	FormatPgoff                  // an offset in pages of 4 KiB, hexadecimal in bytes
-	FormatRlim                   // a resource limit
+	FormatInt        Format = iota // signed, 32 bits
+	FormatUint                     // 32 bits
+	FormatLong                     // signed, of the ABI's size
+	FormatUlong                    // of the ABI's size
+	FormatHex                      // hexadecimal
+	FormatPtr                      // a pointer whose target is not shown
+	FormatFD                       // a file descriptor
+	FormatDirFD                    // a file descriptor of a directory, or AT_FDCWD
+	FormatPath                     // points to a path; shown whole
+	FormatStr                      // points to a string; abbreviated
+	FormatData                     // points to bytes; abbreviated
+	FormatHexData                  // points to bytes that are no text
+	FormatPathBuf                  // filled with a path and its NUL
+	FormatLinkBuf                  // filled with a path without NUL
+	FormatMode                     // permissions, octal
+	FormatFileMode                 // type and permissions of a file
+	FormatDev                      // a device number
+	FormatOff                      // signed, 64 bits
+	FormatSize                     // of the ABI's size
+	FormatPID                      // a process or thread
+	FormatID                       // a user or group id, -1 for none
+	FormatSignal                   // a signal
+	FormatFlags                    // names of a Set, or-ed
+	FormatValue                    // a name of a Set
+	FormatEthProto                 // a protocol in network order, a name of a Set
+	FormatIoctl                    // an ioctl request, a name of a Set where known
+	FormatSockaddr                 // points to a socket address
+	FormatSocklen                  // points to a length that the kernel may change
+	FormatSockopt                  // points to the value of a socket option
+	FormatIovec                    // points to struct iovecs
+	FormatMsghdr                   // points to a struct msghdr
+	FormatArgv                     // points to an array of strings
+	FormatStruct                   // points to (or, in a field, is) a Struct
+	FormatArray                    // points to Structs
+	FormatClone3                   // points to the Struct of clone3
+	FormatWstatus                  // points to a wait status
+	FormatPair                     // points to two descriptors
+	FormatIntp                     // points to an int
+	FormatErrnop                   // points to an errno
+	FormatRetTID                   // points to where the kernel stores the thread id it returns
+	FormatSigset                   // points to a signal set
+	FormatLoHi                     // a 64-bit number in this argument (low) and the next (high)
+	FormatPgoff                    // an offset in pages of 4 KiB, hexadecimal in bytes
+	FormatRlim                     // a resource limit
+	FormatInOut                    // points to a Struct that the kernel may change; both are shown
+	FormatTimes                    // points to two timespecs of a file
+	FormatUTimes                   // points to two timevals of a file
+	FormatTime                     // a time in s
+	FormatOption                   // filled with the value of a socket option
+	FormatComm                     // points to the name of a thread
+	FormatSignalp                  // points to a signal
+	FormatVec                      // points to struct iovecs of another process
+	FormatResidency                // points to a byte for each page of a range
+	FormatTicks                    // in a field: a time in ticks of a 100th second
+	FormatCPUs                     // points to a set of CPUs
+	FormatFDSet                    // points to a set of descriptors
+	FormatEntries                  // points to directory entries, which are counted
+	FormatEnvp                     // points to an array of strings, which are counted
+	FormatSiginfo                  // points to a siginfo
+	FormatMmsghdr                  // points to struct mmsghdrs
+	FormatSigmaskArg               // points to a pointer to a signal set and its size
+	FormatHandler                  // a signal handler
+	FormatCString                  // in a field: characters up to a NUL
+	FormatHexBytes                 // in a field: bytes
+	FormatMore                     // in a field: there is more, which is not shown
+	FormatInetAddr                 // in a field: an address of IPv4
+	FormatIn6Addr                  // in a field: an address of IPv6
+	FormatIfindex                  // the index of an interface
+	FormatCaps                     // points to the capability sets of a task
+	FormatIfreq                    // points to a struct ifreq
+	FormatFutexOp                  // the operation of FUTEX_WAKE_OP
+	FormatIoprio                   // a scheduling class and a priority
+	FormatPtrVal                   // points to a pointer
 )
 
 // A Ret is how the returned value is shown.
@@ -227,6 +299,8 @@ const (
 	RetFlags   // hexadecimal, and names of a Set
 	RetName    // the number, and its name of a Set where it has one
 	RetHexName // the same in hexadecimal
+	RetSelect  // the number of ready descriptors; the sets have them
+	RetIoprio  // a scheduling class and a priority
 )
 
 // A Set names numbers.
@@ -252,9 +326,10 @@ type RowKind uint8
 
 // The kinds of rows.
 const (
-	RowName  RowKind = iota // the name
-	RowShift                // the field's number, shifted by Value: `N<<NAME`; nothing if it is 0
-	RowOctal                // the field in octal
+	RowName    RowKind = iota // the name
+	RowShift                  // the field's number, shifted by Value: `N<<NAME`; nothing if it is 0
+	RowOctal                  // the field in octal
+	RowNothing                // nothing, where no bit is left: strace writes the `|` before bits in any case
 )
 
 // Name returns the name of a value, of which the low 32 bits count, or "".
@@ -281,6 +356,8 @@ type Field struct {
 	Format Format
 	Set    *Set
 	Struct *Struct
+	// Count is how many of them follow each other, in brackets; 0: it is one.
+	Count int
 	// Show says when the field is shown at all; nil means always. Its argument is the
 	// field of that index.
 	Show *Cond

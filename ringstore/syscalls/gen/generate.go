@@ -13,14 +13,18 @@ import (
 )
 
 // Most captures that one call can have: SWOLL_CALL_CAPTURES.
-const maxRules = 4
+const maxRules = 8
 
 // Counts that are no argument, and rule flags, as in package syscalls.
 const (
+	countInside = 0xfd
 	countOne    = 0xfe
 	countReturn = 0xff
+	noArg       = 0xff
 	ruleData    = 1
 	ruleExit    = 2
+	ruleAt      = 8
+	ruleCount4  = 16
 )
 
 // tables are the architectures of kernel.txt in the order of output.
@@ -131,9 +135,27 @@ type set struct {
 
 type field struct {
 	name, format, what string
-	offset             map[string]int // by architecture; "" is any
-	size               int            // 0: what the format says
+	at                 map[string]extent // by architecture; "" is any
 	show               string
+}
+
+// An extent is where a field lies: `OFFSET[/SIZE][xCOUNT]`.
+type extent struct {
+	offset, size, count int // size 0: what the format says
+}
+
+func parseExtent(s string) (extent, error) {
+	var e extent
+	s, count, counted := strings.Cut(s, "x")
+	offset, size, sized := strings.Cut(s, "/")
+	var err error
+	if e.offset, err = strconv.Atoi(offset); err == nil && sized {
+		e.size, err = strconv.Atoi(size)
+	}
+	if err == nil && counted {
+		e.count, err = strconv.Atoi(count)
+	}
+	return e, err
 }
 
 type structure struct {
@@ -216,7 +238,7 @@ func parseRow(word string) (setRow, error) {
 	if !ok {
 		return r, errors.New("not NAME=VALUE")
 	}
-	r.name = name
+	r.name = strings.ReplaceAll(name, "%20", " ")
 	rest, r.only, _ = strings.Cut(rest, "@")
 	parts := strings.Split(rest, ",")
 	for _, o := range parts[1:] {
@@ -244,8 +266,11 @@ func parseRow(word string) (setRow, error) {
 			return r, err
 		}
 	}
-	if name == "octal" {
+	switch name {
+	case "octal":
 		r.kind, r.name = "RowOctal", ""
+	case "nothing":
+		r.kind, r.name = "RowNothing", ""
 	}
 	return r, nil
 }
@@ -270,7 +295,7 @@ func byArch(s string) (map[string]int, error) {
 	return out, nil
 }
 
-func ofArch(m map[string]int, arch string) int {
+func ofArch[T any](m map[string]T, arch string) T {
 	if v, ok := m[valueArch(arch)]; ok {
 		return v
 	}
@@ -283,6 +308,9 @@ func parseStruct(f []string) (*structure, error) {
 	if s.size, err = byArch(strings.ReplaceAll(f[2], "*", "")); err != nil {
 		return nil, err
 	}
+	if _, ok := s.size["386"]; ok {
+		s.portable = true
+	}
 	for _, word := range f[3:] {
 		var fl field
 		word, fl.show, _ = strings.Cut(word, "?")
@@ -292,19 +320,18 @@ func parseStruct(f []string) (*structure, error) {
 		}
 		fl.name, fl.format, _ = strings.Cut(description, ":")
 		fl.format, fl.what, _ = strings.Cut(fl.format, "=")
-		// OFFSET[/SIZE][,ARCH:OFFSET]
-		first, others, _ := strings.Cut(at, ",")
-		offset, size, sized := strings.Cut(first, "/")
-		if sized {
-			if fl.size, err = strconv.Atoi(size); err != nil {
+		fl.at = map[string]extent{}
+		for i, part := range strings.Split(at, ",") {
+			arch, where, ok := strings.Cut(part, ":")
+			if !ok {
+				arch, where = "", part
+			}
+			if ok != (i > 0) {
+				return nil, fmt.Errorf("not EXTENT,ARCH:EXTENT: %s", at)
+			}
+			if fl.at[arch], err = parseExtent(where); err != nil {
 				return nil, err
 			}
-		}
-		if others != "" {
-			offset += "," + others
-		}
-		if fl.offset, err = byArch(offset); err != nil {
-			return nil, err
 		}
 		s.fields = append(s.fields, fl)
 	}
@@ -468,51 +495,84 @@ var formats = map[string]struct {
 	element  int    // bytes of one element; 0: of the structure
 	data     bool   // a payload
 	anyWord  bool   // 32-bit programs have the same layout
+	word     bool   // of a field: as long as a pointer
+	// structured: WHAT is a structure.
+	structured bool
 }{
-	"int":      {constant: "FormatInt", size: 4},
-	"uint":     {constant: "FormatUint", size: 4},
-	"long":     {constant: "FormatLong", size: 8},
-	"ulong":    {constant: "FormatUlong", size: 8},
-	"hex":      {constant: "FormatHex", size: 8},
-	"ptr":      {constant: "FormatPtr", size: 8},
-	"fd":       {constant: "FormatFD", size: 4},
-	"dirfd":    {constant: "FormatDirFD", size: 4},
-	"path":     {constant: "FormatPath", how: "HowString", anyWord: true},
-	"str":      {constant: "FormatStr", how: "HowString", anyWord: true},
-	"data":     {constant: "FormatData", how: "HowBytes", element: 1, data: true, anyWord: true},
-	"xdata":    {constant: "FormatHexData", how: "HowBytes", element: 1, data: true, anyWord: true},
-	"pathbuf":  {constant: "FormatPathBuf", how: "HowBytes", element: 1, anyWord: true},
-	"linkbuf":  {constant: "FormatLinkBuf", how: "HowBytes", element: 1, anyWord: true},
-	"mode":     {constant: "FormatMode", size: 4},
-	"smode":    {constant: "FormatFileMode", size: 4},
-	"dev":      {constant: "FormatDev", size: 8},
-	"off":      {constant: "FormatOff", size: 8},
-	"size":     {constant: "FormatSize", size: 8},
-	"pid":      {constant: "FormatPID", size: 4},
-	"id":       {constant: "FormatID", size: 4},
-	"signal":   {constant: "FormatSignal", size: 4},
-	"flags":    {constant: "FormatFlags", size: 4},
-	"value":    {constant: "FormatValue", size: 4},
-	"ethproto": {constant: "FormatEthProto"},
-	"ioctl":    {constant: "FormatIoctl"},
-	"sockaddr": {constant: "FormatSockaddr", how: "HowSockaddr", element: 1, anyWord: true},
-	"socklen":  {constant: "FormatSocklen", how: "HowBytes", element: 4, anyWord: true},
-	"sockopt":  {constant: "FormatSockopt", how: "HowBytes", element: 1, anyWord: true},
-	"iovec":    {constant: "FormatIovec", how: "HowIovec", element: 16, data: true},
-	"msghdr":   {constant: "FormatMsghdr", how: "HowMsghdr", element: 56, data: true},
-	"argv":     {constant: "FormatArgv", how: "HowStrings", anyWord: true},
-	"struct":   {constant: "FormatStruct", how: "HowBytes"},
-	"array":    {constant: "FormatArray", how: "HowBytes"},
-	"clone3":   {constant: "FormatClone3", how: "HowBytes"},
-	"wstatus":  {constant: "FormatWstatus", how: "HowBytes", element: 4, anyWord: true},
-	"pair":     {constant: "FormatPair", how: "HowBytes", element: 8, anyWord: true},
-	"intp":     {constant: "FormatIntp", how: "HowBytes", element: 4, anyWord: true},
-	"errnop":   {constant: "FormatErrnop"},
-	"rettid":   {constant: "FormatRetTID"},
-	"sigset":   {constant: "FormatSigset", how: "HowBytes", element: 8, anyWord: true},
-	"lohi":     {constant: "FormatLoHi"},
-	"pgoff":    {constant: "FormatPgoff"},
-	"rlim":     {constant: "FormatRlim", size: 8},
+	"int":        {constant: "FormatInt", size: 4},
+	"uint":       {constant: "FormatUint", size: 4},
+	"long":       {constant: "FormatLong", size: 8, word: true},
+	"ulong":      {constant: "FormatUlong", size: 8, word: true},
+	"hex":        {constant: "FormatHex", size: 8},
+	"ptr":        {constant: "FormatPtr", size: 8, word: true},
+	"fd":         {constant: "FormatFD", size: 4},
+	"dirfd":      {constant: "FormatDirFD", size: 4},
+	"path":       {constant: "FormatPath", how: "HowString", anyWord: true},
+	"str":        {constant: "FormatStr", how: "HowString", anyWord: true},
+	"data":       {constant: "FormatData", how: "HowBytes", element: 1, data: true, anyWord: true},
+	"xdata":      {constant: "FormatHexData", how: "HowBytes", element: 1, data: true, anyWord: true},
+	"pathbuf":    {constant: "FormatPathBuf", how: "HowBytes", element: 1, anyWord: true},
+	"linkbuf":    {constant: "FormatLinkBuf", how: "HowBytes", element: 1, anyWord: true},
+	"mode":       {constant: "FormatMode", size: 4},
+	"smode":      {constant: "FormatFileMode", size: 4},
+	"dev":        {constant: "FormatDev", size: 8},
+	"off":        {constant: "FormatOff", size: 8},
+	"size":       {constant: "FormatSize", size: 8, word: true},
+	"pid":        {constant: "FormatPID", size: 4},
+	"id":         {constant: "FormatID", size: 4},
+	"signal":     {constant: "FormatSignal", size: 4},
+	"flags":      {constant: "FormatFlags", size: 4},
+	"value":      {constant: "FormatValue", size: 4},
+	"ethproto":   {constant: "FormatEthProto"},
+	"ioctl":      {constant: "FormatIoctl"},
+	"sockaddr":   {constant: "FormatSockaddr", how: "HowSockaddr", element: 1, anyWord: true},
+	"socklen":    {constant: "FormatSocklen", how: "HowBytes", element: 4, anyWord: true},
+	"sockopt":    {constant: "FormatSockopt", how: "HowBytes", element: 1, anyWord: true},
+	"iovec":      {constant: "FormatIovec", how: "HowIovec", element: 16, data: true, anyWord: true},
+	"msghdr":     {constant: "FormatMsghdr", how: "HowIovec", element: 56, data: true, anyWord: true},
+	"argv":       {constant: "FormatArgv", how: "HowStrings", anyWord: true},
+	"struct":     {constant: "FormatStruct", how: "HowBytes", structured: true},
+	"array":      {constant: "FormatArray", how: "HowBytes", structured: true},
+	"clone3":     {constant: "FormatClone3", how: "HowBytes", structured: true},
+	"inout":      {constant: "FormatInOut", how: "HowBytes", structured: true},
+	"times":      {constant: "FormatTimes", how: "HowBytes", element: 32},
+	"utimes":     {constant: "FormatUTimes", how: "HowBytes", element: 32},
+	"ticks":      {constant: "FormatTicks", size: 8, word: true},
+	"option":     {constant: "FormatOption", how: "HowOption", element: 1, anyWord: true},
+	"cname":      {constant: "FormatComm", how: "HowBytes", element: 16, anyWord: true},
+	"sigp":       {constant: "FormatSignalp", how: "HowBytes", element: 4, anyWord: true},
+	"vec":        {constant: "FormatVec", how: "HowBytes", element: 16},
+	"residency":  {constant: "FormatResidency", how: "HowPages", anyWord: true},
+	"time":       {constant: "FormatTime", size: 8, word: true},
+	"cpus":       {constant: "FormatCPUs", how: "HowBytes", element: 1, anyWord: true},
+	"fdset":      {constant: "FormatFDSet", how: "HowBits", anyWord: true},
+	"entries":    {constant: "FormatEntries", how: "HowEntries", element: 16},
+	"entries4":   {constant: "FormatEntries", how: "HowEntries", element: 8, anyWord: true},
+	"envp":       {constant: "FormatEnvp", how: "HowPointers", anyWord: true},
+	"siginfo":    {constant: "FormatSiginfo", how: "HowBytes", element: 48},
+	"mmsghdr":    {constant: "FormatMmsghdr", how: "HowIovec", element: 64, data: true},
+	"sigmaskarg": {constant: "FormatSigmaskArg", how: "HowBytes", element: 16},
+	"handler":    {constant: "FormatHandler", size: 8, word: true},
+	"cstr":       {constant: "FormatCString", size: 1},
+	"hexbytes":   {constant: "FormatHexBytes", size: 1},
+	"more":       {constant: "FormatMore"},
+	"inet":       {constant: "FormatInetAddr", size: 4},
+	"inet6":      {constant: "FormatIn6Addr", size: 16},
+	"ifindex":    {constant: "FormatIfindex", size: 4},
+	"caps":       {constant: "FormatCaps", how: "HowBytes", element: 24, anyWord: true},
+	"ifreq":      {constant: "FormatIfreq", how: "HowBytes", structured: true},
+	"futexop":    {constant: "FormatFutexOp"},
+	"ioprio":     {constant: "FormatIoprio"},
+	"ptrval":     {constant: "FormatPtrVal", how: "HowBytes", element: 8},
+	"wstatus":    {constant: "FormatWstatus", how: "HowBytes", element: 4, anyWord: true},
+	"pair":       {constant: "FormatPair", how: "HowBytes", element: 8, anyWord: true},
+	"intp":       {constant: "FormatIntp", how: "HowBytes", element: 4, anyWord: true},
+	"errnop":     {constant: "FormatErrnop", how: "HowBytes", element: 4, anyWord: true},
+	"rettid":     {constant: "FormatRetTID"},
+	"sigset":     {constant: "FormatSigset", how: "HowBytes", element: 8, anyWord: true, size: 8},
+	"lohi":       {constant: "FormatLoHi"},
+	"pgoff":      {constant: "FormatPgoff"},
+	"rlim":       {constant: "FormatRlim", size: 8, word: true},
 }
 
 // defaultFormat is the format of an argument that calls.txt says nothing of.
@@ -725,13 +785,20 @@ func (w *writer) structure(name, arch string) (string, error) {
 		if !ok {
 			return "", fmt.Errorf("struct %s: no format %s", name, f.format)
 		}
-		size := f.size
+		at := ofArch(f.at, arch)
+		size := at.size
 		if size == 0 {
 			size = fm.size
+			if fm.word && valueArch(arch) == "386" {
+				size = 4
+			}
 		}
 		var extra string
 		switch f.format {
-		case "flags", "value":
+		case "flags", "value", "handler":
+			if f.what == "" {
+				break
+			}
 			v, err := w.set(f.what, arch)
 			if err != nil {
 				return "", err
@@ -746,16 +813,26 @@ func (w *writer) structure(name, arch string) (string, error) {
 			size = ofArch(w.values.structs[f.what].size, arch)
 		}
 		if f.show != "" {
-			c, err := parseCond(f.show, nil)
+			show := f.show
+			for i, other := range s.fields {
+				if rest, ok := strings.CutPrefix(show, other.name); ok && other.name != "" && rest != "" && strings.ContainsAny(rest[:1], "&=") {
+					show = strconv.Itoa(i) + rest
+					break
+				}
+			}
+			c, err := parseCond(show, nil)
 			if err != nil {
-				return "", err
+				return "", fmt.Errorf("struct %s: %w", name, err)
 			}
 			extra += ", Show: &" + c.literal("Cond")
 		}
-		if size == 0 || ofArch(f.offset, arch)+size > ofArch(s.size, arch) {
+		if at.count > 0 {
+			extra += fmt.Sprintf(", Count: %d", at.count)
+		}
+		if size == 0 && f.format != "more" || at.offset+size*max(1, at.count) > ofArch(s.size, arch) {
 			return "", fmt.Errorf("struct %s: %s does not fit", name, f.name)
 		}
-		fmt.Fprintf(&b, "{Name: %q, Offset: %d, Size: %d, Format: %s%s},\n", f.name, ofArch(f.offset, arch), size, fm.constant, extra)
+		fmt.Fprintf(&b, "{Name: %q, Offset: %d, Size: %d, Format: %s%s},\n", f.name, at.offset, size, fm.constant, extra)
 	}
 	b.WriteString("}}")
 	return w.declare(w.structs, "struct_"+name, b.String(), arch), nil
@@ -783,6 +860,7 @@ func parseCond(s string, name func(arg int, name string) (uint64, bool)) (cond, 
 		c.mask = 0xffffffff
 	}
 	for _, word := range strings.Split(list, ",") {
+		word = strings.ReplaceAll(word, "%20", " ")
 		v, err := parseNumber(word)
 		if err != nil {
 			ok := false
@@ -818,7 +896,64 @@ func (c cond) literal(kind string) string {
 type rule struct {
 	how               string
 	arg, count, flags int
-	size              int
+	size, at, countAt int
+}
+
+func rulesLiteral(rules []rule) string {
+	var b strings.Builder
+	b.WriteString("[]Rule{")
+	for _, r := range rules {
+		fmt.Fprintf(&b, "{%s, %d, %#x, %d, %d, %d, %d}, ", r.how, r.arg, r.count, r.flags, r.size, r.at, r.countAt)
+	}
+	b.WriteString("}")
+	return b.String()
+}
+
+// A selector collects what chooses between the rules of a call.
+type selector struct {
+	arg, arg2 int
+	mask      uint64
+	seen      map[uint64]bool
+}
+
+// find learns from the conditions of a variant with rules of its own by which arguments
+// the call is to be told.
+func (s *selector) find(conds []cond) error {
+	for i, c := range conds {
+		if c.values == nil {
+			return errors.New("what is read depends on a condition without values")
+		}
+		switch {
+		case i == 0 && s.arg == noArg:
+			s.arg, s.mask = c.arg, c.mask&0xffffffff
+		case i == 0 && (s.arg != c.arg || s.mask != c.mask&0xffffffff):
+			return errors.New("what is read depends on another argument first than in the forms before")
+		case i == 1 && s.arg2 == noArg && c.mask&0xffffffff == 0xffffffff:
+			s.arg2 = c.arg
+		case i == 1 && s.arg2 != c.arg, i > 1:
+			return errors.New("what is read depends on too many arguments")
+		}
+	}
+	return nil
+}
+
+// keys are the values by which a variant is found: those that no variant before it has.
+func (s *selector) keys(conds []cond) []uint64 {
+	second := []uint64{0xffffffff}
+	if len(conds) > 1 {
+		second = conds[1].values
+	}
+	var keys []uint64
+	for _, a := range conds[0].values {
+		for _, b := range second {
+			key := a&0xffffffff | b<<32
+			if !s.seen[key] {
+				s.seen[key] = true
+				keys = append(keys, key)
+			}
+		}
+	}
+	return keys
 }
 
 // call returns the Go literal of a call.
@@ -847,18 +982,15 @@ func (w *writer) call(arch string, word int, k kernelCall, d *description) (stri
 	if ret != "" {
 		b.WriteString(", Ret: " + ret)
 	}
+	chosen := selector{arg: noArg, arg2: noArg, seen: map[uint64]bool{}}
 	if len(d.variants) > 0 {
-		b.WriteString(", Variants: []Variant{\n")
-		for _, v := range d.variants {
-			args, err := w.args(arch, k, v.args, names)
-			if err != nil {
-				return "", v.errorf("%w", err)
-			}
-			ret, err := w.ret(arch, v.ret)
-			if err != nil {
-				return "", v.errorf("%w", err)
-			}
-			b.WriteString("{When: []Cond{")
+		type own struct {
+			conds []cond
+			rules []rule
+		}
+		forms := make([]own, len(d.variants))
+		for i, v := range d.variants {
+			o := &forms[i]
 			for _, s := range strings.Split(v.when, ";") {
 				c, err := parseCond(s, func(n int, name string) (uint64, bool) {
 					if x, ok := w.valueIn(arch, v.args, n, name); ok {
@@ -869,22 +1001,61 @@ func (w *writer) call(arch string, word int, k kernelCall, d *description) (stri
 				if err != nil {
 					return "", v.errorf("%w", err)
 				}
+				o.conds = append(o.conds, c)
+			}
+			if o.rules, err = w.rules(arch, word, v.args); err != nil {
+				return "", v.errorf("%w", err)
+			}
+			if !slices.Equal(o.rules, rules) {
+				if err := chosen.find(o.conds); err != nil {
+					return "", v.errorf("%w", err)
+				}
+			}
+		}
+		b.WriteString(", Variants: []Variant{\n")
+		for i, v := range d.variants {
+			args, err := w.args(arch, k, v.args, names)
+			if err != nil {
+				return "", v.errorf("%w", err)
+			}
+			ret, err := w.ret(arch, v.ret)
+			if err != nil {
+				return "", v.errorf("%w", err)
+			}
+			b.WriteString("{When: []Cond{")
+			for _, c := range forms[i].conds {
 				b.WriteString(strings.TrimPrefix(c.literal("Cond"), "Cond") + ", ")
 			}
 			b.WriteString("}, Args: " + args)
 			if ret != "" {
 				b.WriteString(", Ret: " + ret)
 			}
+			// A form with the call's own rules needs a key only where one behind it would
+			// be taken for it.
+			conds := forms[i].conds
+			plain := slices.Equal(forms[i].rules, rules)
+			selects := chosen.arg != noArg && conds[0].arg == chosen.arg && conds[0].values != nil && conds[0].mask&0xffffffff == chosen.mask &&
+				(len(conds) == 1 || len(conds) == 2 && conds[1].arg == chosen.arg2 && conds[1].values != nil)
+			if selects {
+				if keys := chosen.keys(conds); len(keys) > 0 && (!plain || chosen.arg2 != noArg && len(conds) == 2) {
+					b.WriteString(", Rules: " + rulesLiteral(forms[i].rules) + ", Keys: []uint64{")
+					for _, k := range keys {
+						fmt.Fprintf(&b, "%#x, ", k)
+					}
+					b.WriteString("}")
+				}
+			} else if !plain {
+				return "", v.errorf("what is read depends on what the recorder cannot select by")
+			}
 			b.WriteString("},\n")
 		}
 		b.WriteString("}")
 	}
 	if len(rules) > 0 {
-		b.WriteString(", Rules: []Rule{")
-		for _, r := range rules {
-			fmt.Fprintf(&b, "{%s, %d, %#x, %d, %d}, ", r.how, r.arg, r.count, r.flags, r.size)
-		}
-		b.WriteString("}")
+		b.WriteString(", Rules: " + rulesLiteral(rules))
+	}
+	if chosen.arg != noArg {
+		fmt.Fprintf(&b, ", Select: &Select{%d, %#x, %#x}", chosen.arg, chosen.arg2, chosen.mask)
 	}
 	var flags []string
 	for _, f := range main.flags {
@@ -953,14 +1124,14 @@ func (w *writer) args(arch string, k kernelCall, args []arg, names func(int, str
 			return "", fmt.Errorf("%s: no format %s", a.name, a.format)
 		}
 		fmt.Fprintf(&b, "{Name: %q, Index: %d, Format: %s", a.name, a.index, f.constant)
-		switch a.format {
-		case "flags", "value", "ethproto", "ioctl":
+		switch {
+		case a.what != "" && !f.structured:
 			v, err := w.set(a.what, arch)
 			if err != nil {
 				return "", err
 			}
 			b.WriteString(", Set: &" + v)
-		case "struct", "array", "clone3":
+		case f.structured:
 			v, err := w.structure(a.what, arch)
 			if err != nil {
 				return "", err
@@ -991,7 +1162,7 @@ func (w *writer) args(arch string, k kernelCall, args []arg, names func(int, str
 
 func (w *writer) ret(arch, ret string) (string, error) {
 	kind, name, _ := strings.Cut(ret, "=")
-	constants := map[string]string{"fd": "RetFD", "hex": "RetHex", "octal": "RetOctal", "none": "RetNone", "poll": "RetPoll", "flags": "RetFlags", "seals": "RetFlags", "name": "RetName", "hexname": "RetHexName"}
+	constants := map[string]string{"fd": "RetFD", "hex": "RetHex", "octal": "RetOctal", "none": "RetNone", "poll": "RetPoll", "select": "RetSelect", "ioprio": "RetIoprio", "flags": "RetFlags", "seals": "RetFlags", "name": "RetName", "hexname": "RetHexName"}
 	switch {
 	case ret == "":
 		return "", nil
@@ -1004,6 +1175,17 @@ func (w *writer) ret(arch, ret string) (string, error) {
 	return fmt.Sprintf("Ret{Format: %s}", constants[kind]), nil
 }
 
+// message returns the rules for what a struct msghdr that stands at an offset points to:
+// the address, the array of buffers, their bytes, and control messages.
+func message(arg, word, offset, flags, when int) []rule {
+	return []rule{
+		{"HowBytes", arg, countInside, ruleAt | ruleCount4 | when, 1, offset, offset + word},
+		{"HowBytes", arg, countInside, ruleAt | when, 2 * word, offset + 2*word, offset + 3*word},
+		{"HowIovec", arg, countInside, ruleAt | flags | when, 0, offset + 2*word, offset + 3*word},
+		{"HowBytes", arg, countInside, ruleAt | when, 1, offset + 4*word, offset + 5*word},
+	}
+}
+
 // rules derives what is read from the formats and marks of the arguments, the rules of
 // the entry first.
 func (w *writer) rules(arch string, word int, args []arg) ([]rule, error) {
@@ -1011,7 +1193,10 @@ func (w *writer) rules(arch string, word int, args []arg) ([]rule, error) {
 	for _, a := range args {
 		f := formats[a.format]
 		if a.format == "path" || a.format == "str" {
-			a.entry, a.entryCount = true, countOne
+			// What the kernel fills is marked for the exit.
+			if a.out == "In" {
+				a.entry, a.entryCount = true, countOne
+			}
 		}
 		if !a.entry && !a.exit {
 			continue
@@ -1030,31 +1215,63 @@ func (w *writer) rules(arch string, word int, args []arg) ([]rule, error) {
 		if f.data {
 			flags |= ruleData
 		}
-		switch f.how {
-		case "HowIovec":
+		switch a.format {
+		case "iovec":
 			// The array itself, so that the bytes can be told apart, then the bytes.
-			entry = append(entry, rule{"HowBytes", a.index, a.entryCount, 0, size})
+			entry = append(entry, rule{"HowBytes", a.index, a.entryCount, 0, 2 * word, 0, 0})
 			if a.exit {
-				exit = append(exit, rule{f.how, a.index, a.exitCount, flags | ruleExit, 0})
+				exit = append(exit, rule{f.how, a.index, a.exitCount, flags | ruleExit, 0, 0, 0})
 			} else {
-				entry = append(entry, rule{f.how, a.index, a.entryCount, flags, 0})
+				entry = append(entry, rule{f.how, a.index, a.entryCount, flags, 0, 0, 0})
 			}
 			continue
-		case "HowMsghdr":
+		case "msghdr":
 			to, when := &entry, 0
 			if a.exit {
+				// What the lengths were.
+				entry = append(entry, rule{"HowBytes", a.index, countOne, 0, 7 * word, 0, 0})
 				to, when = &exit, ruleExit
 			}
-			*to = append(*to, rule{"HowBytes", a.index, countOne, when, size}, rule{f.how, a.index, countOne, flags | when, 0})
+			*to = append(*to, rule{"HowBytes", a.index, countOne, when, 7 * word, 0, 0})
+			*to = append(*to, message(a.index, word, 0, flags, when)...)
 			continue
-		case "HowString", "HowStrings":
+		case "mmsghdr":
+			if word != 8 {
+				continue
+			}
+			// The heads, and what the first two point to. Of messages that were sent, the
+			// lengths stand there only when the call returned.
+			to, when, count := &entry, 0, a.entryCount
+			if a.exit {
+				heads := rule{"HowBytes", a.index, a.exitCount, ruleExit, size, 0, 0}
+				if exit = append(exit, heads); !a.entry {
+					to, when = &exit, ruleExit
+				}
+			}
+			if a.entry {
+				entry = append(entry, rule{"HowBytes", a.index, count, 0, size, 0, 0})
+			}
+			first, second := message(a.index, word, 0, flags, when), message(a.index, word, size, flags, when)
+			*to = append(append(*to, first[:3]...), second[1:3]...)
+			for i := range *to {
+				if (*to)[i].how == "HowIovec" {
+					(*to)[i].size = 1 // the result does not count bytes
+				}
+			}
+			continue
+		case "sigmaskarg":
+			entry = append(entry, rule{"HowBytes", a.index, countOne, 0, size, 0, 0}, rule{"HowBytes", a.index, countOne, ruleAt, 8, 0, 0})
+			continue
+		}
+		switch f.how {
+		case "HowString", "HowStrings", "HowBits", "HowPointers", "HowPages":
 			size = 0
 		}
 		if a.entry {
-			entry = append(entry, rule{f.how, a.index, a.entryCount, flags, size})
+			entry = append(entry, rule{f.how, a.index, a.entryCount, flags, size, 0, 0})
 		}
 		if a.exit {
-			exit = append(exit, rule{f.how, a.index, a.exitCount, flags | ruleExit, size})
+			exit = append(exit, rule{f.how, a.index, a.exitCount, flags | ruleExit, size, 0, 0})
 		}
 	}
 	all := append(entry, exit...)

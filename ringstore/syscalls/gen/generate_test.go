@@ -48,7 +48,7 @@ func TestRowsAreEnough(t *testing.T) {
 		`Name: "brew", Class: "Kitchen", Group: "Drinks", NArgs: 5`,
 		`{Name: "cups", Index: 3, Format: FormatArray, Struct: &structCup, Count: 0x4, Out: Filled}`,
 		`{Name: "n", Index: 4, Format: FormatSize}`,
-		`Rules: []Rule{{HowString, 1, 0xfe, 0, 0}, {HowBytes, 3, 0x4, 2, 8}}, Flags: Life`,
+		`Rules: []Rule{{HowString, 1, 0xfe, 0, 0, 0, 0}, {HowBytes, 3, 0x4, 2, 8, 0, 0}}, Flags: Life`,
 		`{"STRONG", 0x2, 0x0, RowName}`,
 	} {
 		if !strings.Contains(string(source), want) {

@@ -24,6 +24,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/swoll-recorder/swoll/ringstore"
+	"github.com/swoll-recorder/swoll/ringstore/layout"
 	"github.com/swoll-recorder/swoll/ringstore/syscalls"
 )
 
@@ -31,7 +32,7 @@ import (
 const (
 	limitData   = 64
 	limitString = 256
-	limitBytes  = 960
+	limitBytes  = layout.SizesMaxLimit
 )
 
 func main() {
@@ -220,7 +221,7 @@ func (t *task) captures(pid int, exit bool) {
 	if exit && e.Ret < 0 && e.Ret >= -4095 {
 		return
 	}
-	for _, r := range t.row.Rules {
+	for _, r := range t.row.RulesFor(e.Args) {
 		if r.Flags&syscalls.AtExit != 0 != exit {
 			continue
 		}
@@ -238,7 +239,7 @@ func capture(pid int, r syscalls.Rule, args []uint64, ret int64) ringstore.Captu
 		return c
 	}
 	limit := uint64(limitString)
-	if r.Flags&syscalls.Data != 0 || r.How == syscalls.HowIovec || r.How == syscalls.HowMsghdr {
+	if r.Flags&syscalls.Data != 0 || r.How == syscalls.HowIovec {
 		limit = limitData
 	}
 	var count uint64
@@ -247,6 +248,7 @@ func capture(pid int, r syscalls.Rule, args []uint64, ret int64) ringstore.Captu
 		count = 1
 	case syscalls.CountReturn:
 		count = uint64(max(ret, 0))
+	case syscalls.CountInside:
 	default:
 		count = args[r.Count]
 	}
@@ -258,7 +260,45 @@ func capture(pid int, r syscalls.Rule, args []uint64, ret int64) ringstore.Captu
 		}
 		return ok
 	}
+	if r.Flags&syscalls.RuleAt != 0 {
+		size := 8
+		if r.Flags&syscalls.Count4 != 0 {
+			size = 4
+		}
+		if r.Count == syscalls.CountInside {
+			b, ok := read(pid, from+uint64(r.CountAt), size)
+			if !ok {
+				return fault()
+			}
+			count = binary.LittleEndian.Uint64(append(b, 0, 0, 0, 0))
+		}
+		b, ok := read(pid, from+uint64(r.At), 8)
+		if !ok {
+			return fault()
+		}
+		if from = binary.LittleEndian.Uint64(b); from == 0 {
+			return c
+		}
+	}
 	switch r.How {
+	case syscalls.HowPointers, syscalls.HowEntries:
+		n := uint32(0)
+		for at := uint64(0); r.How == syscalls.HowPointers || at < count; n++ {
+			place, size := from+uint64(n)*8, 8
+			if r.How == syscalls.HowEntries {
+				place, size = from+at+uint64(r.Size), 2
+			}
+			b, ok := read(pid, place, size)
+			if !ok {
+				return fault()
+			}
+			next := binary.LittleEndian.Uint64(append(b, make([]byte, 6)...))
+			if next == 0 {
+				break
+			}
+			at += next
+		}
+		c.Data = binary.LittleEndian.AppendUint32(nil, n)
 	case syscalls.HowString:
 		s, cut, ok := readString(pid, from, int(limit)-1)
 		if !ok {
@@ -268,11 +308,19 @@ func capture(pid int, r syscalls.Rule, args []uint64, ret int64) ringstore.Captu
 		if cut {
 			c.Status |= ringstore.CaptureCut
 		}
-	case syscalls.HowBytes, syscalls.HowSockaddr:
+	case syscalls.HowBytes, syscalls.HowSockaddr, syscalls.HowBits, syscalls.HowOption, syscalls.HowPages:
 		n := count * uint64(r.Size)
+		switch r.How {
+		case syscalls.HowBits:
+			n = (count + 63) / 64 * 8
+		case syscalls.HowPages:
+			n = (count + 4095) / 4096
+		}
 		switch {
-		case r.How == syscalls.HowSockaddr:
-			limit, n = 128, uint64(uint32(count))
+		case r.How == syscalls.HowSockaddr, r.How == syscalls.HowOption:
+			if n = uint64(uint32(count)); r.How == syscalls.HowSockaddr {
+				limit = 128
+			}
 			if r.Flags&syscalls.AtExit != 0 {
 				b, ok := read(pid, count, 4)
 				if count == 0 || !ok {
@@ -295,7 +343,7 @@ func capture(pid int, r syscalls.Rule, args []uint64, ret int64) ringstore.Captu
 			return fault()
 		}
 	case syscalls.HowStrings:
-		for i := range 24 {
+		for i := range 33 {
 			b, ok := read(pid, from+uint64(i)*8, 8)
 			if !ok {
 				return fault()
@@ -311,17 +359,15 @@ func capture(pid int, r syscalls.Rule, args []uint64, ret int64) ringstore.Captu
 			c.Data = append(append(c.Data, s...), 0)
 		}
 		c.Status |= ringstore.CaptureCut
-	case syscalls.HowIovec, syscalls.HowMsghdr:
-		left := ^uint64(0)
-		if r.Flags&syscalls.AtExit != 0 {
+	case syscalls.HowIovec:
+		left, most := ^uint64(0), uint64(layout.SizesPiece)
+		if r.Flags&syscalls.AtExit != 0 && r.Size == 0 {
 			left = uint64(ret)
 		}
-		if r.How == syscalls.HowMsghdr {
-			b, ok := read(pid, from+16, 16)
-			if !ok {
-				return fault()
-			}
-			from, count = binary.LittleEndian.Uint64(b), binary.LittleEndian.Uint64(b[8:])
+		if count > 1 {
+			most = max(layout.SizesPieceMin, limit/2) &^ 7
+			limit *= 4
+			c.Each = int(most)
 		}
 		for i := range min(count, 16) {
 			b, ok := read(pid, from+i*16, 16)
@@ -330,15 +376,12 @@ func capture(pid int, r syscalls.Rule, args []uint64, ret int64) ringstore.Captu
 			}
 			n := min(binary.LittleEndian.Uint64(b[8:]), left)
 			left -= n
-			if n > limit-uint64(len(c.Data)) {
-				n = limit - uint64(len(c.Data))
+			if part := min(n, most, limit-uint64(len(c.Data))); part < n {
+				n = part
 				c.Status |= ringstore.CaptureCut
 			}
 			if !take(binary.LittleEndian.Uint64(b), n) {
 				return fault()
-			}
-			if c.Status&ringstore.CaptureCut != 0 {
-				return c
 			}
 		}
 	}
@@ -380,6 +423,9 @@ func siginfo(pid int) (*ringstore.Signal, error) {
 		Signal: binary.LittleEndian.Uint32(raw[0:]),
 		Errno:  int32(binary.LittleEndian.Uint32(raw[4:])),
 		Code:   int32(binary.LittleEndian.Uint32(raw[8:])),
+	}
+	for i := range s.More {
+		s.More[i] = binary.LittleEndian.Uint64(raw[24+8*i:])
 	}
 	switch unix.Signal(s.Signal) {
 	case unix.SIGSEGV, unix.SIGBUS, unix.SIGFPE, unix.SIGILL, unix.SIGTRAP:
