@@ -959,6 +959,8 @@ __noinline int capture(struct capture_room *to, u64 from, u64 count, u64 rule, s
 				bytes = ((u32)count + 63) / 64 * 8;
 			else if (how == SWOLL_HOW_PAGES)
 				bytes = (count + SWOLL_PAGE - 1) / SWOLL_PAGE;
+			else if (how == SWOLL_HOW_MSGBUF)
+				bytes = count + size;
 			/* Structures are whole or not at all. */
 			if (!(flags & SWOLL_RULE_DATA))
 				limit = SWOLL_MAX_LIMIT;
@@ -1223,8 +1225,8 @@ static __always_inline int write_call(void *ring, struct swoll_task *st, u32 tid
 		u32 room = call->room;
 
 		/* The usual one rule that takes what the return value says. */
-		if (rules - enters == 1 && call->rule[enters & (SWOLL_CALL_CAPTURES - 1)].count == SWOLL_COUNT_RETURN) {
-			u64 most = ret * call->rule[enters & (SWOLL_CALL_CAPTURES - 1)].size + 2 * SWOLL_CAPTURE_HEAD;
+		if (rules - enters == 1 && call->rule[below((u64)enters, SWOLL_CALL_CAPTURES)].count == SWOLL_COUNT_RETURN) {
+			u64 most = ret * call->rule[below((u64)enters, SWOLL_CALL_CAPTURES)].size + 2 * SWOLL_CAPTURE_HEAD;
 
 			if (most < room)
 				room = most;
@@ -1301,7 +1303,7 @@ static __always_inline int write_call(void *ring, struct swoll_task *st, u32 tid
 
 		if (at > bytes - sizeof(struct capture_room))
 			goto drop;
-		at += apply(filled, &call->rule[enters & (SWOLL_CALL_CAPTURES - 1)], st->args, ret, mode_of(st));
+		at += apply(filled, &call->rule[below((u64)enters, SWOLL_CALL_CAPTURES)], st->args, ret, mode_of(st));
 		captures++;
 		if (filled->status & SWOLL_CAPTURE_CUT)
 			flags |= SWOLL_CUT;
@@ -1309,7 +1311,7 @@ static __always_inline int write_call(void *ring, struct swoll_task *st, u32 tid
 		u32 result = capture_exit(st, at, ret);
 
 		at += result & EXIT_BYTES;
-		captures += result >> EXIT_COUNT_SHIFT & (SWOLL_CALL_CAPTURES * 2 - 1);
+		captures += result >> EXIT_COUNT_SHIFT & 15;
 		if (result & EXIT_CUT)
 			flags |= SWOLL_CUT;
 	}

@@ -22,7 +22,7 @@ enum swoll_sizes {
 	SWOLL_CAPTURE = 840,	   /* bytes of captures that one call can hold at entry */
 	SWOLL_CAPTURE_START = 456, /* no capture begins behind this; so the last one fits */
 	SWOLL_CAPTURE_HEAD = 4,	   /* bytes of struct swoll_capture */
-	SWOLL_CALL_CAPTURES = 8,   /* captures that one call can have */
+	SWOLL_CALL_CAPTURES = 10,   /* captures that one call can have */
 	SWOLL_CALLS = 1024,	   /* rows of the call table, per ABI */
 	SWOLL_VARIANT_ROWS = 512,  /* rows behind them, for forms of calls */
 	SWOLL_VARIANTS = 1024,	   /* values that select such a row */
@@ -454,6 +454,7 @@ enum swoll_capture_how {
 	SWOLL_HOW_BITS,		/* count bits, in whole words of 8 bytes */
 	SWOLL_HOW_OPTION,	/* count points to an int that says how many bytes */
 	SWOLL_HOW_PAGES,	/* a byte for each page of count bytes */
+	SWOLL_HOW_MSGBUF,	/* size bytes, then count bytes */
 };
 enum swoll_capture_rule_flag {
 	SWOLL_RULE_DATA = 1,	/* bytes of a data buffer: payload limit and consent */

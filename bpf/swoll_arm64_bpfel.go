@@ -59,7 +59,7 @@ type SwollSwollCall struct {
 	Select   uint8
 	Select2  uint8
 	Mask     uint32
-	Rule     [8]struct {
+	Rule     [10]struct {
 		_       structs.HostLayout
 		How     uint8
 		Arg     uint8

@@ -3,7 +3,8 @@
 # The tests run real programs, beside the real strace; users need none of this.
 set -eu
 
-packages="gcc libc6-dev linux-libc-dev strace python3 curl git tar coreutils findutils dash util-linux
+packages="gcc gcc-multilib g++ libc6-dev linux-libc-dev strace python3 curl git tar coreutils findutils dash util-linux
+	bash busybox gawk gzip grep make nginx-light nodejs perl redis-server sed sqlite3
 	clang llvm libbpf-dev"
 
 command -v dpkg-query >/dev/null || {

@@ -30,7 +30,46 @@ func (v *view) appendArg(dst []byte, a *syscalls.Arg) []byte {
 	case syscalls.FormatData, syscalls.FormatLinkBuf, syscalls.FormatHexData, syscalls.FormatPathBuf:
 		return v.appendBuffer(dst, a)
 	case syscalls.FormatFlags:
-		return appendFlags(dst, a.Set, flagBits(value))
+		return appendFlags(dst, a.Set, flagBits(a, value))
+	case syscalls.FormatValue:
+		if a.Wide && value>>32 != 0 {
+			return appendUnknown(dst, a.Set, value)
+		}
+	case syscalls.FormatDev:
+		return appendNumber(dst, a.Format, nil, value&0xffffffff)
+	case syscalls.FormatXint:
+		return appendHex(dst, value&0xffffffff)
+	case syscalls.FormatNamed:
+		dst = strconv.AppendInt(dst, int64(int32(value)), 10)
+		name := a.Set.Name(value)
+		if name == "" {
+			name = a.Set.Unknown
+		}
+		dst = append(dst, " /* "...)
+		dst = append(dst, name...)
+		return append(dst, " */"...)
+	case syscalls.FormatKeyID:
+		if name := a.Set.Name(value); name != "" {
+			return append(dst, name...)
+		}
+		return strconv.AppendInt(dst, int64(int32(value)), 10)
+	case syscalls.FormatFanFD:
+		if int32(value) == -1 {
+			return append(dst, "FAN_NOFD"...)
+		}
+		return appendNumber(dst, syscalls.FormatDirFD, nil, value)
+	case syscalls.FormatNodes:
+		return v.appendNodes(dst, a)
+	case syscalls.FormatMsgbuf:
+		c := v.target(a)
+		if c == nil || len(c.Data) < 8 || !v.filled(a) {
+			return appendPointer(dst, value)
+		}
+		dst = append(dst, "{mtype="...)
+		dst = strconv.AppendInt(dst, int64(number(c.Data, 8)), 10)
+		dst = append(dst, ", mtext="...)
+		dst = appendAbbreviated(dst, c.Data[8:], uint64(len(c.Data)-8) < v.length(a))
+		return append(dst, '}')
 	case syscalls.FormatEthProto:
 		dst = append(dst, "htons("...)
 		dst = appendValue(dst, a.Set, value>>8&0xff|value<<8&0xff00)
@@ -64,12 +103,18 @@ func (v *view) appendArg(dst []byte, a *syscalls.Arg) []byte {
 		return v.appendArgv(dst, a)
 	case syscalls.FormatStruct, syscalls.FormatClone3:
 		c := v.target(a)
-		if c == nil || len(c.Data) < a.Struct.Size || a.Out != syscalls.In && !v.returned() {
+		if c == nil || len(c.Data) < a.Struct.Size || !v.filled(a) {
 			return appendPointer(dst, value)
 		}
 		dst = appendTarget(dst, a.Struct, c.Data)
 		if a.Format == syscalls.FormatClone3 && v.returned() && number(c.Data, 8)&cloneParentSettid != 0 {
-			dst = append(dst, " => {parent_tid=["...)
+			dst = append(dst, " => {"...)
+			if p := v.capture(a.Index, true, 0); p != nil && len(p.Data) >= 4 && number(c.Data, 8)&clonePidfd != 0 {
+				dst = append(dst, "pidfd=["...)
+				dst = strconv.AppendInt(dst, int64(int32(number(p.Data, 4))), 10)
+				dst = append(dst, "], "...)
+			}
+			dst = append(dst, "parent_tid=["...)
 			dst = strconv.AppendInt(dst, v.e.Ret, 10)
 			dst = append(dst, "]}"...)
 		}
@@ -87,7 +132,7 @@ func (v *view) appendArg(dst []byte, a *syscalls.Arg) []byte {
 		return v.appendNumbers(dst, a)
 	case syscalls.FormatSigset:
 		c := v.target(a)
-		if c == nil || len(c.Data) < 8 {
+		if c == nil || len(c.Data) < 8 || !v.filled(a) {
 			return appendPointer(dst, value)
 		}
 		return appendSigset(dst, number(c.Data, 8))
@@ -168,7 +213,7 @@ func (v *view) appendArg(dst []byte, a *syscalls.Arg) []byte {
 			return appendPointer(dst, value)
 		}
 		name, _ := splitStrings(c.Data)
-		if len(name) >= commSize-1 {
+		if len(name) >= commSize-1 && a.Out == syscalls.In || len(name) == commSize {
 			return appendQuoted(dst, name[:commSize-1], true)
 		}
 		return appendQuoted(dst, name, false)
@@ -205,16 +250,19 @@ const commSize = 16
 // siginfoSize is how much of a siginfo_t is read.
 const siginfoSize = 48
 
-// cloneParentSettid asks clone to store the new thread's id.
-const cloneParentSettid = 0x100000
+// Flags of clone: store the new thread's id, and a descriptor for it.
+const (
+	cloneParentSettid = 0x100000
+	clonePidfd        = 0x1000
+)
 
-// flagBits are the bits of a register that hold flags: a program that passes an int
+// flagBits are the bits of an argument that hold flags: a program that passes an int
 // leaves the upper half undefined, or fills it with the sign.
-func flagBits(v uint64) uint64 {
-	if v>>32 == 0xffffffff {
-		return v & 0xffffffff
+func flagBits(a *syscalls.Arg, v uint64) uint64 {
+	if a.Wide {
+		return v
 	}
-	return v
+	return v & 0xffffffff
 }
 
 // appendNumber appends what needs nothing but the number.
@@ -288,10 +336,14 @@ func device(v uint64) (major, minor uint64) {
 func appendFileMode(dst []byte, v uint64) []byte {
 	const typeMask = 0o170000
 	kinds := [...]string{1: "S_IFIFO", 2: "S_IFCHR", 4: "S_IFDIR", 6: "S_IFBLK", 8: "S_IFREG", 10: "S_IFLNK", 12: "S_IFSOCK"}
-	if kind := v & typeMask >> 12; kind < uint64(len(kinds)) && kinds[kind] != "" {
+	switch kind := v & typeMask >> 12; {
+	case kind == 0:
+	case kind < uint64(len(kinds)) && kinds[kind] != "":
 		dst = append(dst, kinds[kind]...)
 		dst = append(dst, '|')
 		v &^= typeMask
+	default:
+		return appendOctalMode(dst, v)
 	}
 	for _, bit := range [...]struct {
 		mask uint64
@@ -312,8 +364,12 @@ func (v *view) appendBuffer(dst []byte, a *syscalls.Arg) []byte {
 		return appendPointer(dst, v.arg(a.Index))
 	}
 	data, length := c.Data, v.length(a)
-	if a.Format == syscalls.FormatLinkBuf && length == 0 {
-		return appendPointer(dst, v.arg(a.Index))
+	// The room that there was: a call may return more.
+	if size := a.Index + 1; a.Count == syscalls.CountReturn && size < len(v.e.Args) && a.Format != syscalls.FormatPathBuf {
+		if length = min(length, v.arg(size)); v.arg(size) == 0 && a.Format == syscalls.FormatLinkBuf {
+			return appendPointer(dst, v.arg(a.Index))
+		}
+		data = data[:min(uint64(len(data)), length)]
 	}
 	if uint64(len(data)) > length {
 		data = data[:length]

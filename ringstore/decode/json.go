@@ -69,7 +69,7 @@ func appendJSON(dst []byte, h *ringstore.Meta, container []byte, e *ringstore.Ev
 		dst = append(dst, '}')
 		dst = appendWho(dst, container, e)
 		dst = v.appendOutcome(dst)
-		dst = appendTime(dst, h, e)
+		dst = appendTimeOf(dst, h, e)
 		dst = append(dst, `,"args":{`...)
 		dst = v.appendJSONArgs(dst)
 		dst = append(dst, '}')
@@ -80,7 +80,7 @@ func appendJSON(dst []byte, h *ringstore.Meta, container []byte, e *ringstore.Ev
 		dst = appendWho(dst, container, e)
 		dst = append(dst, `,"start":`...)
 		dst = strconv.AppendInt(dst, e.Start, 10)
-		dst = appendTime(dst, h, e)
+		dst = appendTimeOf(dst, h, e)
 		dst = appendPayload(dst, e)
 	}
 	dst = append(dst, `,"seq":`...)
@@ -123,7 +123,7 @@ func appendWho(dst, container []byte, e *ringstore.Event) []byte {
 	return append(dst, container...)
 }
 
-func appendTime(dst []byte, h *ringstore.Meta, e *ringstore.Event) []byte {
+func appendTimeOf(dst []byte, h *ringstore.Meta, e *ringstore.Event) []byte {
 	dst = append(dst, `,"time":"`...)
 	dst = appendWall(dst, e.Start+h.WallOffset)
 	return append(dst, '"')
@@ -364,7 +364,7 @@ func (v *view) appendJSONArg(dst []byte, a *syscalls.Arg) []byte {
 		}
 		return appendText(dst, b, more)
 	case syscalls.FormatFlags:
-		return appendNames(dst, a.Set, flagBits(value))
+		return appendNames(dst, a.Set, flagBits(a, value))
 	case syscalls.FormatEthProto:
 		return appendValueJSON(dst, a.Set, value>>8&0xff|value<<8&0xff00)
 	case syscalls.FormatIoctl:

@@ -141,7 +141,12 @@ func (m *message) appendControl(dst []byte, n uint64) []byte {
 		dst = append(dst, "{cmsg_len="...)
 		dst = strconv.AppendUint(dst, length, 10)
 		dst = append(dst, ", cmsg_level="...)
-		dst = appendValue(dst, sockLevels, uint64(level))
+		if name := sockLevels.Name(uint64(level)); name != "" {
+			dst = append(dst, name...)
+		} else {
+			dst = appendHex(dst, uint64(level))
+			dst = append(dst, " /* SOL_??? */"...)
+		}
 		dst = append(dst, ", cmsg_type="...)
 		have := min(length, uint64(len(b)))
 		var data []byte
@@ -227,11 +232,14 @@ var (
 // appendMmsghdr appends several messages, of each its length; what the first ones point
 // to is recorded.
 func (v *view) appendMmsghdr(dst []byte, a *syscalls.Arg) []byte {
-	// Those to be sent were read at the entry.
-	sent := v.capture(a.Index, false, 0)
+	// Those to be sent were read at the entry; of others, the lengths that they had.
+	sent, before := v.capture(a.Index, false, 0), []byte(nil)
 	heads, exit := sent, false
-	if sent == nil {
-		heads, exit = v.capture(a.Index, true, 0), true
+	if a.Count == syscalls.CountReturn {
+		if sent != nil {
+			before = sent.Data
+		}
+		sent, heads, exit = nil, v.capture(a.Index, true, 0), true
 	}
 	if heads == nil || v.arg(a.Index) == 0 || exit && !v.returned() {
 		return appendPointer(dst, v.arg(a.Index))
@@ -263,12 +271,15 @@ func (v *view) appendMmsghdr(dst []byte, a *syscalls.Arg) []byte {
 		if exit {
 			m.limit = number(b[msgWords*8:], 4)
 		}
-		m.before = m.nameLen()
+		if m.before = m.nameLen(); len(before) >= size {
+			m.before, m.filled = int32(number(before[8:], 4)), true
+			before = before[size:]
+		}
 		switch i {
 		case 0:
 			m.name, m.iov, m.data = v.capture(a.Index, exit, 1), v.capture(a.Index, exit, 2), v.capture(a.Index, exit, 3)
 		case 1:
-			m.iov, m.data = v.capture(a.Index, exit, 4), v.capture(a.Index, exit, 5)
+			m.name, m.iov, m.data = v.capture(a.Index, exit, 4), v.capture(a.Index, exit, 5), v.capture(a.Index, exit, 6)
 		}
 		dst = append(dst, "{msg_hdr="...)
 		dst = m.append(dst)

@@ -56,6 +56,9 @@ func appendPart(dst []byte, row *syscalls.SetRow, part uint64) []byte {
 	switch row.Kind {
 	case syscalls.RowShift:
 		dst = strconv.AppendUint(dst, part, 10)
+		if row.Name == "" {
+			return dst
+		}
 		dst = append(dst, "<<"...)
 		return append(dst, row.Name...)
 	case syscalls.RowOctal:

@@ -89,6 +89,12 @@ func appendElement(dst []byte, f *syscalls.Field, b []byte) []byte {
 		return append(dst, ')')
 	case syscalls.FormatSockaddr:
 		return appendSockaddr(dst, b[:16])
+	case syscalls.FormatErrStat:
+		if n := int32(number(b, 4)); n < 0 {
+			dst = append(dst, '-')
+			return appendErrno(dst, -int64(n))
+		}
+		return strconv.AppendUint(dst, number(b, 4), 10)
 	case syscalls.FormatTicks:
 		return appendTicks(dst, number(b, f.Size))
 	case syscalls.FormatTime:
@@ -135,14 +141,20 @@ func appendTimeComment(dst []byte, sec int64, part uint64, digits int) []byte {
 		return dst
 	}
 	dst = append(dst, " /* "...)
-	dst = t.AppendFormat(dst, "2006-01-02T15:04:05")
+	dst = appendTime(dst, sec, part, most)
+	return append(dst, " */"...)
+}
+
+// appendTime appends a time in UTC; most of the units of part are a second.
+func appendTime(dst []byte, sec int64, part, most uint64) []byte {
+	dst = time.Unix(sec, 0).UTC().AppendFormat(dst, "2006-01-02T15:04:05")
 	if part > 0 {
 		dst = append(dst, '.')
 		for unit := most / 10; unit > 0; unit /= 10 {
 			dst = append(dst, '0'+byte(part/unit%10))
 		}
 	}
-	return append(dst, "+0000 */"...)
+	return append(dst, "+0000"...)
 }
 
 // appendTimes appends the two times that a file is to have.
@@ -201,6 +213,30 @@ func appendBits(dst, b []byte, limit int, separator string) []byte {
 		dst = strconv.AppendInt(dst, int64(i), 10)
 	}
 	return dst
+}
+
+// appendNodes appends a set of NUMA nodes, as words of the ABI's size.
+func (v *view) appendNodes(dst []byte, a *syscalls.Arg) []byte {
+	c := v.target(a)
+	if c == nil || !v.filled(a) || len(c.Data) == 0 {
+		return appendPointer(dst, v.arg(a.Index))
+	}
+	dst = append(dst, '[')
+	for b := c.Data; len(b) >= v.word; b = b[v.word:] {
+		if len(b) < len(c.Data) {
+			dst = append(dst, ", "...)
+		}
+		n, width := number(b, v.word), 2*v.word
+		if n != 0 {
+			dst = append(dst, "0x"...)
+			width -= 2
+		}
+		for width--; width > 0 && n>>(4*width) == 0; width-- {
+			dst = append(dst, '0')
+		}
+		dst = strconv.AppendUint(dst, n, 16)
+	}
+	return append(dst, ']')
 }
 
 // appendInOut appends what an argument points to before the call and, if the kernel

@@ -181,8 +181,10 @@ func (v *view) appendResult(dst []byte) []byte {
 		// A field whose value 0 has a name is always there.
 		if ret != 0 || v.ret.Set.Rows[0].Mask != 0 {
 			dst = append(dst, " ("...)
-			dst = append(dst, v.ret.Label...)
-			dst = append(dst, ' ')
+			if v.ret.Label != "" {
+				dst = append(dst, v.ret.Label...)
+				dst = append(dst, ' ')
+			}
 			dst = appendFlags(dst, v.ret.Set, uint64(ret))
 			dst = append(dst, ')')
 		}
@@ -203,6 +205,14 @@ func (v *view) appendResult(dst []byte) []byte {
 		}
 		dst = strconv.AppendInt(dst, ret, 10)
 		return v.appendReady(dst)
+	case syscalls.RetTime:
+		dst = strconv.AppendInt(dst, ret, 10)
+		if ret == 0 {
+			return dst
+		}
+		dst = append(dst, " ("...)
+		dst = appendTime(dst, ret, 0, 0)
+		return append(dst, ')')
 	case syscalls.RetSelect:
 		if ret == 0 {
 			return append(dst, "0 (Timeout)"...)
@@ -251,10 +261,21 @@ func (v *view) appendReady(dst []byte) []byte {
 		dst = appendFlags(dst, pollFlags, number(b[revents:], 2))
 		dst = append(dst, '}')
 	}
-	if n > 0 {
-		dst = append(dst, "])"...)
+	if n == 0 {
+		return dst
 	}
-	return dst
+	dst = append(dst, ']')
+	// What is left of the time.
+	const timeout = 2
+	if len(v.args) > timeout && v.args[timeout].Struct != nil && v.arg(timeout) != 0 {
+		dst = append(dst, ", left "...)
+		if c := v.capture(timeout, true, 0); c != nil && len(c.Data) >= v.args[timeout].Struct.Size {
+			dst = appendStruct(dst, v.args[timeout].Struct, c.Data)
+		} else {
+			dst = appendPointer(dst, v.arg(timeout))
+		}
+	}
+	return append(dst, ')')
 }
 
 // appendSelected appends the descriptors that select found ready, and what was left of

@@ -102,6 +102,12 @@ func (v *view) entered(a *syscalls.Arg) bool {
 	return true
 }
 
+// filled tells that what was read of an argument's target can be shown: the kernel has
+// filled it, or need not.
+func (v *view) filled(a *syscalls.Arg) bool {
+	return a.Out == syscalls.In || v.returned() || !v.e.Unfinished && v.entered(a)
+}
+
 // length returns how many bytes or elements an argument points to.
 func (v *view) length(a *syscalls.Arg) uint64 {
 	switch a.Count {

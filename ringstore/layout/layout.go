@@ -61,6 +61,7 @@ const (
 	CaptureHowBits     = 8
 	CaptureHowOption   = 9
 	CaptureHowPages    = 10
+	CaptureHowMsgbuf   = 11
 )
 
 // CaptureHowNames are the names of enum swoll_capture_how's constants, by value.
@@ -75,6 +76,7 @@ var CaptureHowNames = [...]string{
 	8:  "bits",
 	9:  "option",
 	10: "pages",
+	11: "msgbuf",
 }
 
 // Enum swoll_capture_rule_flag.
@@ -280,7 +282,7 @@ const (
 	SizesCapture      = 840
 	SizesCaptureStart = 456
 	SizesCaptureHead  = 4
-	SizesCallCaptures = 8
+	SizesCallCaptures = 10
 	SizesCalls        = 1024
 	SizesVariantRows  = 512
 	SizesVariants     = 1024
@@ -350,12 +352,12 @@ type Call struct {
 	Select   uint8
 	Select2  uint8
 	Mask     uint32
-	Rule     [8]CaptureRule
+	Rule     [10]CaptureRule
 }
 
 // Size and offsets of struct swoll_call.
 const (
-	SizeofCall     = 80
+	SizeofCall     = 96
 	CallAtArgs     = 0
 	CallAtFlags    = 1
 	CallAtEnters   = 2

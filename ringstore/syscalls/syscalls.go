@@ -46,6 +46,7 @@ type Arg struct {
 	Count uint8
 	Out   Out
 	Named bool // the text has the name, too
+	Wide  bool // of FormatFlags: all 64 bits count
 	// Show says when the argument is shown at all; nil means always.
 	Show *Cond
 }
@@ -178,6 +179,7 @@ const (
 	HowBits     How = 8  // count bits, in whole words of 8 bytes
 	HowOption   How = 9  // as many bytes as the int that the count argument points to says
 	HowPages    How = 10 // a byte for each page of count bytes
+	HowMsgbuf   How = 11 // a number of Size bytes, then count bytes
 )
 
 // RuleFlags say when a rule applies.
@@ -251,6 +253,13 @@ const (
 	FormatTimes                    // points to two timespecs of a file
 	FormatUTimes                   // points to two timevals of a file
 	FormatTime                     // a time in s
+	FormatXint                     // hexadecimal, 32 bits
+	FormatNamed                    // a number, and its name of a Set beside it
+	FormatKeyID                    // a key, or a name of a Set
+	FormatFanFD                    // a descriptor of a directory, AT_FDCWD, or none
+	FormatNodes                    // points to a set of NUMA nodes
+	FormatMsgbuf                   // points to a message of System V
+	FormatErrStat                  // in a field: a number, or an errno if it is negative
 	FormatOption                   // filled with the value of a socket option
 	FormatComm                     // points to the name of a thread
 	FormatSignalp                  // points to a signal
@@ -301,6 +310,7 @@ const (
 	RetHexName // the same in hexadecimal
 	RetSelect  // the number of ready descriptors; the sets have them
 	RetIoprio  // a scheduling class and a priority
+	RetTime    // a time in s
 )
 
 // A Set names numbers.

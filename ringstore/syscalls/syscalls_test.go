@@ -183,7 +183,7 @@ func TestRowsAreSound(t *testing.T) {
 				}
 			}
 			exits := false
-			if len(c.Rules) > 8 {
+			if len(c.Rules) > 10 {
 				bad("%d rules", len(c.Rules))
 			}
 			for _, r := range c.Rules {
@@ -194,7 +194,7 @@ func TestRowsAreSound(t *testing.T) {
 				if int(r.Arg) >= c.NArgs || r.Count < CountInside && int(r.Count) >= c.NArgs || (r.Count == CountInside) && r.Flags&RuleAt == 0 {
 					bad("rule %+v is about arguments that it has not", r)
 				}
-				if r.How == HowBytes && r.Size == 0 || r.How < HowString || r.How > HowPages {
+				if r.How == HowBytes && r.Size == 0 || r.How < HowString || r.How > HowMsgbuf {
 					bad("rule %+v", r)
 				}
 				if r.Count == CountReturn && r.Flags&AtExit == 0 {

@@ -13,7 +13,7 @@ import (
 )
 
 // Most captures that one call can have: SWOLL_CALL_CAPTURES.
-const maxRules = 8
+const maxRules = 10
 
 // Counts that are no argument, and rule flags, as in package syscalls.
 const (
@@ -267,6 +267,8 @@ func parseRow(word string) (setRow, error) {
 		}
 	}
 	switch name {
+	case "decimal":
+		r.name = ""
 	case "octal":
 		r.kind, r.name = "RowOctal", ""
 	case "nothing":
@@ -538,6 +540,14 @@ var formats = map[string]struct {
 	"times":      {constant: "FormatTimes", how: "HowBytes", element: 32},
 	"utimes":     {constant: "FormatUTimes", how: "HowBytes", element: 32},
 	"ticks":      {constant: "FormatTicks", size: 8, word: true},
+	"strptr":     {constant: "FormatPtr", how: "HowString", anyWord: true},
+	"xint":       {constant: "FormatXint", size: 4},
+	"named":      {constant: "FormatNamed", size: 4},
+	"keyid":      {constant: "FormatKeyID", size: 4},
+	"fanfd":      {constant: "FormatFanFD"},
+	"nodes":      {constant: "FormatNodes", how: "HowBits"},
+	"msgbuf":     {constant: "FormatMsgbuf", how: "HowMsgbuf", element: 8, data: true},
+	"errstat":    {constant: "FormatErrStat", size: 4},
 	"option":     {constant: "FormatOption", how: "HowOption", element: 1, anyWord: true},
 	"cname":      {constant: "FormatComm", how: "HowBytes", element: 16, anyWord: true},
 	"sigp":       {constant: "FormatSignalp", how: "HowBytes", element: 4, anyWord: true},
@@ -965,7 +975,7 @@ func (w *writer) call(arch string, word int, k kernelCall, d *description) (stri
 		}
 	}
 	names := func(n int, name string) (uint64, bool) { return w.valueOf(arch, d, n, name) }
-	args, err := w.args(arch, k, main.args, names)
+	args, err := w.args(arch, word, k, main.args, names)
 	if err != nil {
 		return "", err
 	}
@@ -1014,7 +1024,7 @@ func (w *writer) call(arch string, word int, k kernelCall, d *description) (stri
 		}
 		b.WriteString(", Variants: []Variant{\n")
 		for i, v := range d.variants {
-			args, err := w.args(arch, k, v.args, names)
+			args, err := w.args(arch, word, k, v.args, names)
 			if err != nil {
 				return "", v.errorf("%w", err)
 			}
@@ -1102,7 +1112,17 @@ func (w *writer) valueIn(arch string, args []arg, n int, name string) (uint64, b
 	return 0, false
 }
 
-func (w *writer) args(arch string, k kernelCall, args []arg, names func(int, string) (uint64, bool)) (string, error) {
+// wide tells that all bits of a value count. mmap takes a long for its flags, and an int
+// is all that it looks at.
+func wide(a arg, kind string) bool {
+	switch kind {
+	case "unsigned long", "long", "u64", "__u64":
+		return (a.format == "flags" || a.format == "value") && a.what != "mmap"
+	}
+	return false
+}
+
+func (w *writer) args(arch string, word int, k kernelCall, args []arg, names func(int, string) (uint64, bool)) (string, error) {
 	if len(args) == 0 {
 		return "nil", nil
 	}
@@ -1147,6 +1167,9 @@ func (w *writer) args(arch string, k kernelCall, args []arg, names func(int, str
 		if a.named {
 			b.WriteString(", Named: true")
 		}
+		if kind := k.args[a.index].kind; word == 8 && wide(a, kind) {
+			b.WriteString(", Wide: true")
+		}
 		if a.show != "" {
 			c, err := parseCond(a.show, names)
 			if err != nil {
@@ -1162,7 +1185,7 @@ func (w *writer) args(arch string, k kernelCall, args []arg, names func(int, str
 
 func (w *writer) ret(arch, ret string) (string, error) {
 	kind, name, _ := strings.Cut(ret, "=")
-	constants := map[string]string{"fd": "RetFD", "hex": "RetHex", "octal": "RetOctal", "none": "RetNone", "poll": "RetPoll", "select": "RetSelect", "ioprio": "RetIoprio", "flags": "RetFlags", "seals": "RetFlags", "name": "RetName", "hexname": "RetHexName"}
+	constants := map[string]string{"fd": "RetFD", "hex": "RetHex", "octal": "RetOctal", "none": "RetNone", "poll": "RetPoll", "select": "RetSelect", "ioprio": "RetIoprio", "persona": "RetFlags", "time": "RetTime", "flags": "RetFlags", "seals": "RetFlags", "name": "RetName", "hexname": "RetHexName"}
 	switch {
 	case ret == "":
 		return "", nil
@@ -1170,7 +1193,7 @@ func (w *writer) ret(arch, ret string) (string, error) {
 		return "", fmt.Errorf("no result %s", ret)
 	case name != "":
 		v, err := w.set(name, arch)
-		return fmt.Sprintf("Ret{Format: %s, Set: &%s, Label: %q}", constants[kind], v, kind), err
+		return fmt.Sprintf("Ret{Format: %s, Set: &%s, Label: %q}", constants[kind], v, strings.TrimPrefix(kind, "persona")), err
 	}
 	return fmt.Sprintf("Ret{Format: %s}", constants[kind]), nil
 }
@@ -1192,7 +1215,7 @@ func (w *writer) rules(arch string, word int, args []arg) ([]rule, error) {
 	var entry, exit []rule
 	for _, a := range args {
 		f := formats[a.format]
-		if a.format == "path" || a.format == "str" {
+		if a.format == "path" || a.format == "str" || a.format == "strptr" {
 			// What the kernel fills is marked for the exit.
 			if a.out == "In" {
 				a.entry, a.entryCount = true, countOne
@@ -1244,7 +1267,7 @@ func (w *writer) rules(arch string, word int, args []arg) ([]rule, error) {
 			to, when, count := &entry, 0, a.entryCount
 			if a.exit {
 				heads := rule{"HowBytes", a.index, a.exitCount, ruleExit, size, 0, 0}
-				if exit = append(exit, heads); !a.entry {
+				if exit = append(exit, heads); a.exitCount == countReturn {
 					to, when = &exit, ruleExit
 				}
 			}
@@ -1252,12 +1275,17 @@ func (w *writer) rules(arch string, word int, args []arg) ([]rule, error) {
 				entry = append(entry, rule{"HowBytes", a.index, count, 0, size, 0, 0})
 			}
 			first, second := message(a.index, word, 0, flags, when), message(a.index, word, size, flags, when)
-			*to = append(append(*to, first[:3]...), second[1:3]...)
+			*to = append(append(*to, first[:3]...), second[:3]...)
 			for i := range *to {
-				if (*to)[i].how == "HowIovec" {
+				if (*to)[i].how == "HowIovec" && (*to)[i].arg == a.index {
 					(*to)[i].size = 1 // the result does not count bytes
 				}
 			}
+			continue
+		case "clone3":
+			// The descriptor for the new process, too.
+			entry = append(entry, rule{"HowBytes", a.index, countOne, 0, size, 0, 0})
+			exit = append(exit, rule{"HowBytes", a.index, countOne, ruleAt | ruleExit, 4, 8, 0})
 			continue
 		case "sigmaskarg":
 			entry = append(entry, rule{"HowBytes", a.index, countOne, 0, size, 0, 0}, rule{"HowBytes", a.index, countOne, ruleAt, 8, 0, 0})
