@@ -4,7 +4,7 @@
 set -eu
 
 packages="gcc gcc-multilib g++ libc6-dev linux-libc-dev strace python3 curl git tar coreutils findutils dash util-linux
-	bash busybox gawk gzip grep make nginx-light nodejs perl redis-server sed sqlite3
+	bash busybox mawk gzip grep make nginx-light nodejs perl redis-server sed sqlite3
 	clang llvm libbpf-dev"
 
 command -v dpkg-query >/dev/null || {

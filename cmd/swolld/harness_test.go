@@ -64,7 +64,8 @@ func testMain(m *testing.M) int {
 var packages = map[string]string{
 	"gcc": "gcc libc6-dev", "find": "findutils", "python3.11": "python3",
 	"ls": "coreutils", "cat": "coreutils", "dd": "coreutils", "sort": "coreutils",
-	"unshare": "util-linux", "gofmt": "golang",
+	"unshare": "util-linux", "gofmt": "golang", "go": "golang", "awk": "mawk",
+	"node": "nodejs", "nginx": "nginx-light",
 }
 
 // need returns the path of a tool that the test cannot do without.

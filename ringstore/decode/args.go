@@ -58,6 +58,12 @@ func (v *view) appendArg(dst []byte, a *syscalls.Arg) []byte {
 			return append(dst, "FAN_NOFD"...)
 		}
 		return appendNumber(dst, syscalls.FormatDirFD, nil, value)
+	case syscalls.FormatUserDesc:
+		c := v.capture(a.Index, false, 0)
+		if c == nil || value == 0 || len(c.Data) < userDescSize {
+			return appendPointer(dst, value)
+		}
+		return appendUserDesc(dst, c.Data)
 	case syscalls.FormatNodes:
 		return v.appendNodes(dst, a)
 	case syscalls.FormatMsgbuf:

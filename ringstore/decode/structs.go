@@ -264,6 +264,36 @@ func appendTarget(dst []byte, s *syscalls.Struct, b []byte) []byte {
 	return append(dst, ']')
 }
 
+// userDescSize is the size of a struct user_desc.
+const userDescSize = 16
+
+// appendUserDesc appends a segment that a 32-bit thread has for its own data.
+func appendUserDesc(dst, b []byte) []byte {
+	dst = append(dst, "{entry_number="...)
+	dst = strconv.AppendInt(dst, int64(int32(number(b, 4))), 10)
+	for i, name := range [...]string{", base_addr=0x", ", limit=0x"} {
+		dst = append(dst, name...)
+		n := number(b[4+4*i:], 4)
+		const digits = 6 // at least
+		for width := digits - 1; width > 0 && n>>(4*width) == 0; width-- {
+			dst = append(dst, '0')
+		}
+		dst = strconv.AppendUint(dst, n, 16)
+	}
+	bits := number(b[12:], 4)
+	for _, f := range [...]struct {
+		name  string
+		shift int
+		mask  uint64
+	}{{"seg_32bit", 0, 1}, {"contents", 1, 3}, {"read_exec_only", 3, 1}, {"limit_in_pages", 4, 1}, {"seg_not_present", 5, 1}, {"useable", 6, 1}} {
+		dst = append(dst, ", "...)
+		dst = append(dst, f.name...)
+		dst = append(dst, '=')
+		dst = strconv.AppendUint(dst, bits>>f.shift&f.mask, 10)
+	}
+	return append(dst, '}')
+}
+
 // caps are the names of capabilities, as strace shows them in sets.
 var caps = syscalls.Values("capbits")
 

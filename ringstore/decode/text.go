@@ -205,6 +205,15 @@ func (v *view) appendResult(dst []byte) []byte {
 		}
 		dst = strconv.AppendInt(dst, ret, 10)
 		return v.appendReady(dst)
+	case syscalls.RetEntry:
+		dst = strconv.AppendInt(dst, ret, 10)
+		before, after := v.capture(0, false, 0), v.capture(0, true, 0)
+		if before != nil && after != nil && len(before.Data) >= 4 && len(after.Data) >= 4 && number(before.Data, 4) != number(after.Data, 4) {
+			dst = append(dst, " (entry_number="...)
+			dst = strconv.AppendInt(dst, int64(int32(number(after.Data, 4))), 10)
+			dst = append(dst, ')')
+		}
+		return dst
 	case syscalls.RetTime:
 		dst = strconv.AppendInt(dst, ret, 10)
 		if ret == 0 {

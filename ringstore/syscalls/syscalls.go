@@ -254,6 +254,7 @@ const (
 	FormatUTimes                   // points to two timevals of a file
 	FormatTime                     // a time in s
 	FormatXint                     // hexadecimal, 32 bits
+	FormatUserDesc                 // points to a segment
 	FormatNamed                    // a number, and its name of a Set beside it
 	FormatKeyID                    // a key, or a name of a Set
 	FormatFanFD                    // a descriptor of a directory, AT_FDCWD, or none
@@ -311,6 +312,7 @@ const (
 	RetSelect  // the number of ready descriptors; the sets have them
 	RetIoprio  // a scheduling class and a priority
 	RetTime    // a time in s
+	RetEntry   // what entry a segment got
 )
 
 // A Set names numbers.

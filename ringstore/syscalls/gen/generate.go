@@ -540,6 +540,7 @@ var formats = map[string]struct {
 	"times":      {constant: "FormatTimes", how: "HowBytes", element: 32},
 	"utimes":     {constant: "FormatUTimes", how: "HowBytes", element: 32},
 	"ticks":      {constant: "FormatTicks", size: 8, word: true},
+	"userdesc":   {constant: "FormatUserDesc", how: "HowBytes", element: 16, anyWord: true},
 	"strptr":     {constant: "FormatPtr", how: "HowString", anyWord: true},
 	"xint":       {constant: "FormatXint", size: 4},
 	"named":      {constant: "FormatNamed", size: 4},
@@ -1185,7 +1186,7 @@ func (w *writer) args(arch string, word int, k kernelCall, args []arg, names fun
 
 func (w *writer) ret(arch, ret string) (string, error) {
 	kind, name, _ := strings.Cut(ret, "=")
-	constants := map[string]string{"fd": "RetFD", "hex": "RetHex", "octal": "RetOctal", "none": "RetNone", "poll": "RetPoll", "select": "RetSelect", "ioprio": "RetIoprio", "persona": "RetFlags", "time": "RetTime", "flags": "RetFlags", "seals": "RetFlags", "name": "RetName", "hexname": "RetHexName"}
+	constants := map[string]string{"fd": "RetFD", "hex": "RetHex", "octal": "RetOctal", "none": "RetNone", "poll": "RetPoll", "select": "RetSelect", "ioprio": "RetIoprio", "persona": "RetFlags", "time": "RetTime", "entry": "RetEntry", "flags": "RetFlags", "seals": "RetFlags", "name": "RetName", "hexname": "RetHexName"}
 	switch {
 	case ret == "":
 		return "", nil
