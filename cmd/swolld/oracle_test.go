@@ -275,6 +275,21 @@ func TestOracle(t *testing.T) {
 			if ring := s.ring(c.name).Ring; ring.Overwritten != 0 || len(ring.Lost) != 0 && slices.Max(values(ring.Lost)) != 0 {
 				t.Errorf("records are missing, the ring was too small for this test: %+v", ring)
 			}
+			// The same events as JSON.
+			calls, lines := 0, 0
+			for _, e := range s.dump(c.name, "all=true") {
+				if e.Syscall != nil {
+					calls++
+				}
+			}
+			for _, l := range s.text(c.name, "all=true") {
+				if m := oracleLine.FindStringSubmatch(l); m != nil && !strings.HasPrefix(m[2], "--- ") && !strings.HasPrefix(m[2], "+++ ") {
+					lines++
+				}
+			}
+			if calls != lines {
+				t.Errorf("JSON has %d calls, the text %d", calls, lines)
+			}
 			before, all := o.same, o.all
 			for tid := range want {
 				o.compare(t, tid, want[tid], got[tid])

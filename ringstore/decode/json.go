@@ -338,7 +338,7 @@ func appendPointerJSON(dst []byte, v uint64) []byte {
 func (v *view) appendJSONArg(dst []byte, a *syscalls.Arg) []byte {
 	value := v.arg(a.Index)
 	c := v.target(a)
-	if a.Out != syscalls.In && !v.returned() {
+	if !v.filled(a) {
 		c = nil
 	}
 	switch a.Format {
@@ -386,9 +386,16 @@ func (v *view) appendJSONArg(dst []byte, a *syscalls.Arg) []byte {
 		}
 		return appendPointerJSON(dst, value)
 	case syscalls.FormatIovec:
-		return v.appendIovecJSON(dst, a)
+		array, data, limit := v.iovec(a)
+		return appendBuffersJSON(dst, value, v.word, array, data, limit)
 	case syscalls.FormatMsghdr:
-		return v.appendMsghdrJSON(dst, a)
+		m, ok := v.message(a)
+		if !ok {
+			return appendPointerJSON(dst, value)
+		}
+		return append(m.appendJSON(append(dst, '{')), '}')
+	case syscalls.FormatMmsghdr:
+		return v.appendMmsghdrJSON(dst, a)
 	case syscalls.FormatArgv:
 		if c == nil {
 			return appendPointerJSON(dst, value)
@@ -426,24 +433,36 @@ func (v *view) appendJSONArg(dst []byte, a *syscalls.Arg) []byte {
 			return appendPointerJSON(dst, value)
 		}
 		return strconv.AppendInt(dst, v.e.Ret, 10)
-	case syscalls.FormatWstatus, syscalls.FormatPair, syscalls.FormatIntp, syscalls.FormatErrnop:
+	case syscalls.FormatWstatus, syscalls.FormatPair, syscalls.FormatIntp, syscalls.FormatErrnop, syscalls.FormatSignalp:
 		return v.appendTargetJSON(dst, a, c)
 	case syscalls.FormatSigset:
 		if c == nil || len(c.Data) < 8 {
 			return appendPointerJSON(dst, value)
 		}
-		dst = append(dst, '[')
-		n := 0
-		for i := range 64 {
-			if number(c.Data, 8)>>i&1 == 0 {
-				continue
-			}
-			if n++; n > 1 {
-				dst = append(dst, ',')
-			}
-			dst = appendJSONString(dst, signals.Name(uint64(i+1)))
+		return appendSigsetJSON(dst, number(c.Data, 8))
+	case syscalls.FormatInOut, syscalls.FormatTimes, syscalls.FormatUTimes, syscalls.FormatCPUs, syscalls.FormatFDSet,
+		syscalls.FormatEntries, syscalls.FormatEnvp, syscalls.FormatSiginfo, syscalls.FormatSigmaskArg, syscalls.FormatCaps,
+		syscalls.FormatIfreq, syscalls.FormatPtrVal, syscalls.FormatOption, syscalls.FormatComm, syscalls.FormatVec,
+		syscalls.FormatResidency, syscalls.FormatNodes, syscalls.FormatMsgbuf, syscalls.FormatUserDesc:
+		return v.appendTargetOfJSON(dst, a, c)
+	case syscalls.FormatFutexOp, syscalls.FormatIoprio:
+		dst = append(dst, '"')
+		dst = v.appendArg(dst, a)
+		return append(dst, '"')
+	case syscalls.FormatXint:
+		dst = append(dst, '"')
+		dst = appendHexJSON(dst, value&0xffffffff)
+		return append(dst, '"')
+	case syscalls.FormatNamed, syscalls.FormatKeyID:
+		if name := a.Set.Name(value); name != "" {
+			return appendJSONString(dst, name)
 		}
-		return append(dst, ']')
+		return strconv.AppendInt(dst, int64(int32(value)), 10)
+	case syscalls.FormatFanFD:
+		if int32(value) == -1 {
+			return append(dst, `"FAN_NOFD"`...)
+		}
+		return appendNumberJSON(dst, syscalls.FormatDirFD, nil, value)
 	case syscalls.FormatLoHi:
 		return strconv.AppendInt(dst, int64(value&0xffffffff|v.arg(a.Index+1)<<32), 10)
 	case syscalls.FormatPgoff:
@@ -491,7 +510,7 @@ func appendValueJSON(dst []byte, s *syscalls.Set, v uint64) []byte {
 func appendNumberJSON(dst []byte, format syscalls.Format, set *syscalls.Set, v uint64) []byte {
 	switch format {
 	case syscalls.FormatInt, syscalls.FormatFD, syscalls.FormatPID, syscalls.FormatUint,
-		syscalls.FormatLong, syscalls.FormatOff, syscalls.FormatUlong, syscalls.FormatSize, syscalls.FormatID:
+		syscalls.FormatLong, syscalls.FormatOff, syscalls.FormatUlong, syscalls.FormatSize, syscalls.FormatID, syscalls.FormatIfindex:
 		return appendNumber(dst, format, set, v)
 	case syscalls.FormatDirFD:
 		if int32(v) != atFDCWD {
@@ -511,36 +530,13 @@ func appendNumberJSON(dst []byte, format syscalls.Format, set *syscalls.Set, v u
 		return append(dst, '"')
 	case syscalls.FormatPtr:
 		return appendPointerJSON(dst, v)
-	case syscalls.FormatMode, syscalls.FormatFileMode, syscalls.FormatDev, syscalls.FormatSignal:
+	case syscalls.FormatMode, syscalls.FormatFileMode, syscalls.FormatDev, syscalls.FormatSignal, syscalls.FormatHandler:
 	default:
 		return appendPointerJSON(dst, v)
 	}
 	dst = append(dst, '"')
 	dst = appendNumber(dst, format, set, v)
 	return append(dst, '"')
-}
-
-func appendStructJSON(dst []byte, s *syscalls.Struct, b []byte) []byte {
-	dst = append(dst, '{')
-	first := true
-	for i := range s.Fields {
-		f := &s.Fields[i]
-		if !shown(s, f, b) {
-			continue
-		}
-		if !first {
-			dst = append(dst, ',')
-		}
-		first = false
-		dst = appendJSONString(dst, f.Name)
-		dst = append(dst, ':')
-		if f.Struct != nil {
-			dst = appendStructJSON(dst, f.Struct, b[f.Offset:])
-			continue
-		}
-		dst = appendNumberJSON(dst, f.Format, f.Set, number(b[f.Offset:], f.Size))
-	}
-	return append(dst, '}')
 }
 
 // appendSockaddrJSON appends {"family", and "addr" and "port", or "path"}; the bytes of
@@ -605,6 +601,10 @@ func (v *view) appendTargetJSON(dst []byte, a *syscalls.Arg, c *ringstore.Captur
 		}
 	case syscalls.FormatWstatus:
 		return appendWaitStatusJSON(dst, uint32(n))
+	case syscalls.FormatSignalp:
+		dst = append(dst, '"')
+		dst = appendSignal(dst, n)
+		return append(dst, '"')
 	}
 	return strconv.AppendInt(dst, int64(int32(n)), 10)
 }
@@ -629,45 +629,5 @@ func appendWaitStatusJSON(dst []byte, status uint32) []byte {
 		dst = append(dst, `{"exited":`...)
 		dst = strconv.AppendUint(dst, uint64(status>>8&0xff), 10)
 	}
-	return append(dst, '}')
-}
-
-// appendIovecJSON appends the list of buffers, each as text, or as a pointer.
-func (v *view) appendIovecJSON(dst []byte, a *syscalls.Arg) []byte {
-	array := v.capture(a.Index, false, 0)
-	if array == nil || v.arg(a.Index) == 0 {
-		return appendPointerJSON(dst, v.arg(a.Index))
-	}
-	limit := ^uint64(0)
-	data := v.capture(a.Index, false, 1)
-	if a.Out != syscalls.In {
-		data = nil
-		if v.returned() {
-			data, limit = v.capture(a.Index, true, 0), uint64(v.e.Ret)
-		}
-	}
-	dst = append(dst, '[')
-	buffers(v.word, array.Data, data, limit, func(i int, p piece) {
-		if i > 0 {
-			dst = append(dst, ',')
-		}
-		if data == nil || len(p.data) == 0 && !p.whole {
-			dst = appendPointerJSON(dst, p.base)
-			return
-		}
-		dst = appendText(dst, p.data, !p.whole)
-	})
-	return append(dst, ']')
-}
-
-// appendMsghdrJSON appends the bytes of a message, gathered.
-func (v *view) appendMsghdrJSON(dst []byte, a *syscalls.Arg) []byte {
-	exit := a.Out != syscalls.In
-	data := v.capture(a.Index, exit, 1)
-	if data == nil || v.arg(a.Index) == 0 || exit && !v.returned() {
-		return appendPointerJSON(dst, v.arg(a.Index))
-	}
-	dst = append(dst, `{"data":`...)
-	dst = appendText(dst, data.Data, data.Status&(ringstore.CaptureCut|ringstore.CaptureFault) != 0)
 	return append(dst, '}')
 }

@@ -229,9 +229,11 @@ var (
 	inPktinfo  = syscalls.StructLayout("in_pktinfo")
 )
 
-// appendMmsghdr appends several messages, of each its length; what the first ones point
-// to is recorded.
-func (v *view) appendMmsghdr(dst []byte, a *syscalls.Arg) []byte {
+// messages calls each for the messages of an array of struct mmsghdr, as many as are
+// known, with the length that the kernel stored; it is below 0 where it stored none. It
+// tells how many messages there are, and false where only the pointer is known. What the
+// first two point to is recorded.
+func (v *view) messages(a *syscalls.Arg, each func(i int, m *message, length int64)) (total uint64, ok bool) {
 	// Those to be sent were read at the entry; of others, the lengths that they had.
 	sent, before := v.capture(a.Index, false, 0), []byte(nil)
 	heads, exit := sent, false
@@ -242,14 +244,13 @@ func (v *view) appendMmsghdr(dst []byte, a *syscalls.Arg) []byte {
 		sent, heads, exit = nil, v.capture(a.Index, true, 0), true
 	}
 	if heads == nil || v.arg(a.Index) == 0 || exit && !v.returned() {
-		return appendPointer(dst, v.arg(a.Index))
+		return 0, false
 	}
-	total, lengths := v.length(a), heads.Data
+	lengths := heads.Data
 	if sent != nil {
+		lengths = nil
 		if c := v.capture(a.Index, true, 0); c != nil {
 			lengths = c.Data
-		} else {
-			lengths = nil
 		}
 	}
 	done := uint64(0) // those that have a length
@@ -257,16 +258,8 @@ func (v *view) appendMmsghdr(dst []byte, a *syscalls.Arg) []byte {
 		done = uint64(v.e.Ret)
 	}
 	const size = 64
-	dst = append(dst, '[')
-	b := heads.Data
-	for i := uint64(0); i < total; i++ {
-		if i > 0 {
-			dst = append(dst, ", "...)
-		}
-		if len(b) < size || i == maxString {
-			dst = append(dst, "..."...)
-			break
-		}
+	total = v.length(a)
+	for i, b := 0, heads.Data; uint64(i) < total && len(b) >= size; i, b = i+1, b[size:] {
 		m := message{word: 8, head: b, limit: ^uint64(0)}
 		if exit {
 			m.limit = number(b[msgWords*8:], 4)
@@ -275,38 +268,70 @@ func (v *view) appendMmsghdr(dst []byte, a *syscalls.Arg) []byte {
 			m.before, m.filled = int32(number(before[8:], 4)), true
 			before = before[size:]
 		}
-		switch i {
-		case 0:
-			m.name, m.iov, m.data = v.capture(a.Index, exit, 1), v.capture(a.Index, exit, 2), v.capture(a.Index, exit, 3)
-		case 1:
-			m.name, m.iov, m.data = v.capture(a.Index, exit, 4), v.capture(a.Index, exit, 5), v.capture(a.Index, exit, 6)
+		if i < 2 {
+			m.name, m.iov, m.data = v.capture(a.Index, exit, 3*i+1), v.capture(a.Index, exit, 3*i+2), v.capture(a.Index, exit, 3*i+3)
+		}
+		length := int64(-1)
+		if len(lengths) >= size {
+			if uint64(i) < done {
+				length = int64(number(lengths[msgWords*8:], 4))
+			}
+			lengths = lengths[size:]
+		}
+		each(i, &m, length)
+	}
+	return total, true
+}
+
+// appendMmsghdr appends several messages, and the length of each.
+func (v *view) appendMmsghdr(dst []byte, a *syscalls.Arg) []byte {
+	start, n := len(dst), 0
+	dst = append(dst, '[')
+	total, ok := v.messages(a, func(i int, m *message, length int64) {
+		n = i + 1
+		if i >= maxString {
+			return
+		}
+		if i > 0 {
+			dst = append(dst, ", "...)
 		}
 		dst = append(dst, "{msg_hdr="...)
 		dst = m.append(dst)
-		if i < done && len(lengths) >= size {
+		if length >= 0 {
 			dst = append(dst, ", msg_len="...)
-			dst = strconv.AppendUint(dst, number(lengths[msgWords*8:], 4), 10)
+			dst = strconv.AppendInt(dst, length, 10)
 		}
 		dst = append(dst, '}')
-		b = b[size:]
-		if len(lengths) >= size {
-			lengths = lengths[size:]
+	})
+	if !ok {
+		return appendPointer(dst[:start], v.arg(a.Index))
+	}
+	if uint64(min(n, maxString)) < total {
+		if n > 0 {
+			dst = append(dst, ", "...)
 		}
+		dst = append(dst, "..."...)
 	}
 	return append(dst, ']')
 }
 
-// appendIovec appends the buffers of readv and writev.
-func (v *view) appendIovec(dst []byte, a *syscalls.Arg) []byte {
-	array := v.capture(a.Index, false, 0)
-	limit := ^uint64(0)
-	var data *ringstore.Capture
+// iovec returns the captures of an array of struct iovec and of what it points to, and
+// how many bytes of that count.
+func (v *view) iovec(a *syscalls.Arg) (array, data *ringstore.Capture, limit uint64) {
+	array = v.capture(a.Index, false, 0)
+	limit = ^uint64(0)
 	if a.Out == syscalls.In {
 		data = v.capture(a.Index, false, 1)
 	} else if v.returned() {
 		data = v.capture(a.Index, true, 0)
 		limit = uint64(v.e.Ret)
 	}
+	return array, data, limit
+}
+
+// appendIovec appends the buffers of readv and writev.
+func (v *view) appendIovec(dst []byte, a *syscalls.Arg) []byte {
+	array, data, limit := v.iovec(a)
 	return appendBuffers(dst, v.arg(a.Index), v.word, array, data, v.arg(a.Index+1), limit)
 }
 

@@ -1649,42 +1649,42 @@ var calls = [...]Call{
 			{Name: "fd", Index: 0, Format: FormatFD},
 			{Name: "cmd", Index: 1, Format: FormatIoctl, Set: &setIoctl},
 			{Name: "arg", Index: 2, Format: FormatIfreq, Struct: &structIfrFlags, Count: 0xfe, Out: FillsIn},
-		}, Rules: []Rule{{HowBytes, 2, 0xfe, 0, 40, 0, 0}, {HowBytes, 2, 0xfe, 2, 40, 0, 0}}, Keys: []uint64{0xffffffff00008913}},
+		}, Rules: []Rule{{HowBytes, 2, 0xfe, 0, 32, 0, 0}, {HowBytes, 2, 0xfe, 2, 32, 0, 0}}, Keys: []uint64{0xffffffff00008913}},
 		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x8914}}}, Args: []Arg{
 			{Name: "fd", Index: 0, Format: FormatFD},
 			{Name: "cmd", Index: 1, Format: FormatIoctl, Set: &setIoctl},
 			{Name: "arg", Index: 2, Format: FormatIfreq, Struct: &structIfrFlags, Count: 0xfe},
-		}, Rules: []Rule{{HowBytes, 2, 0xfe, 0, 40, 0, 0}}, Keys: []uint64{0xffffffff00008914}},
+		}, Rules: []Rule{{HowBytes, 2, 0xfe, 0, 32, 0, 0}}, Keys: []uint64{0xffffffff00008914}},
 		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x8933}}}, Args: []Arg{
 			{Name: "fd", Index: 0, Format: FormatFD},
 			{Name: "cmd", Index: 1, Format: FormatIoctl, Set: &setIoctl},
 			{Name: "arg", Index: 2, Format: FormatIfreq, Struct: &structIfrIndex, Count: 0xfe, Out: FillsIn},
-		}, Rules: []Rule{{HowBytes, 2, 0xfe, 0, 40, 0, 0}, {HowBytes, 2, 0xfe, 2, 40, 0, 0}}, Keys: []uint64{0xffffffff00008933}},
+		}, Rules: []Rule{{HowBytes, 2, 0xfe, 0, 32, 0, 0}, {HowBytes, 2, 0xfe, 2, 32, 0, 0}}, Keys: []uint64{0xffffffff00008933}},
 		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x8921}}}, Args: []Arg{
 			{Name: "fd", Index: 0, Format: FormatFD},
 			{Name: "cmd", Index: 1, Format: FormatIoctl, Set: &setIoctl},
 			{Name: "arg", Index: 2, Format: FormatIfreq, Struct: &structIfrMtu, Count: 0xfe, Out: FillsIn},
-		}, Rules: []Rule{{HowBytes, 2, 0xfe, 0, 40, 0, 0}, {HowBytes, 2, 0xfe, 2, 40, 0, 0}}, Keys: []uint64{0xffffffff00008921}},
+		}, Rules: []Rule{{HowBytes, 2, 0xfe, 0, 32, 0, 0}, {HowBytes, 2, 0xfe, 2, 32, 0, 0}}, Keys: []uint64{0xffffffff00008921}},
 		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x8942}}}, Args: []Arg{
 			{Name: "fd", Index: 0, Format: FormatFD},
 			{Name: "cmd", Index: 1, Format: FormatIoctl, Set: &setIoctl},
 			{Name: "arg", Index: 2, Format: FormatIfreq, Struct: &structIfrQlen, Count: 0xfe, Out: FillsIn},
-		}, Rules: []Rule{{HowBytes, 2, 0xfe, 0, 40, 0, 0}, {HowBytes, 2, 0xfe, 2, 40, 0, 0}}, Keys: []uint64{0xffffffff00008942}},
+		}, Rules: []Rule{{HowBytes, 2, 0xfe, 0, 32, 0, 0}, {HowBytes, 2, 0xfe, 2, 32, 0, 0}}, Keys: []uint64{0xffffffff00008942}},
 		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x8915}}}, Args: []Arg{
 			{Name: "fd", Index: 0, Format: FormatFD},
 			{Name: "cmd", Index: 1, Format: FormatIoctl, Set: &setIoctl},
 			{Name: "arg", Index: 2, Format: FormatIfreq, Struct: &structIfrAddr, Count: 0xfe, Out: FillsIn},
-		}, Rules: []Rule{{HowBytes, 2, 0xfe, 0, 40, 0, 0}, {HowBytes, 2, 0xfe, 2, 40, 0, 0}}, Keys: []uint64{0xffffffff00008915}},
+		}, Rules: []Rule{{HowBytes, 2, 0xfe, 0, 32, 0, 0}, {HowBytes, 2, 0xfe, 2, 32, 0, 0}}, Keys: []uint64{0xffffffff00008915}},
 		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x891b}}}, Args: []Arg{
 			{Name: "fd", Index: 0, Format: FormatFD},
 			{Name: "cmd", Index: 1, Format: FormatIoctl, Set: &setIoctl},
 			{Name: "arg", Index: 2, Format: FormatIfreq, Struct: &structIfrNetmask, Count: 0xfe, Out: FillsIn},
-		}, Rules: []Rule{{HowBytes, 2, 0xfe, 0, 40, 0, 0}, {HowBytes, 2, 0xfe, 2, 40, 0, 0}}, Keys: []uint64{0xffffffff0000891b}},
+		}, Rules: []Rule{{HowBytes, 2, 0xfe, 0, 32, 0, 0}, {HowBytes, 2, 0xfe, 2, 32, 0, 0}}, Keys: []uint64{0xffffffff0000891b}},
 		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x8919}}}, Args: []Arg{
 			{Name: "fd", Index: 0, Format: FormatFD},
 			{Name: "cmd", Index: 1, Format: FormatIoctl, Set: &setIoctl},
 			{Name: "arg", Index: 2, Format: FormatIfreq, Struct: &structIfrBroadaddr, Count: 0xfe, Out: FillsIn},
-		}, Rules: []Rule{{HowBytes, 2, 0xfe, 0, 40, 0, 0}, {HowBytes, 2, 0xfe, 2, 40, 0, 0}}, Keys: []uint64{0xffffffff00008919}},
+		}, Rules: []Rule{{HowBytes, 2, 0xfe, 0, 32, 0, 0}, {HowBytes, 2, 0xfe, 2, 32, 0, 0}}, Keys: []uint64{0xffffffff00008919}},
 		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x5402, 0x5403, 0x5404}}}, Args: []Arg{
 			{Name: "fd", Index: 0, Format: FormatFD},
 			{Name: "cmd", Index: 1, Format: FormatIoctl, Set: &setIoctl},
@@ -4174,42 +4174,42 @@ var calls = [...]Call{
 			{Name: "fd", Index: 0, Format: FormatFD},
 			{Name: "cmd", Index: 1, Format: FormatIoctl, Set: &setIoctl},
 			{Name: "arg", Index: 2, Format: FormatIfreq, Struct: &structIfrFlags, Count: 0xfe, Out: FillsIn},
-		}},
+		}, Rules: []Rule{{HowBytes, 2, 0xfe, 0, 32, 0, 0}, {HowBytes, 2, 0xfe, 2, 32, 0, 0}}, Keys: []uint64{0xffffffff00008913}},
 		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x8914}}}, Args: []Arg{
 			{Name: "fd", Index: 0, Format: FormatFD},
 			{Name: "cmd", Index: 1, Format: FormatIoctl, Set: &setIoctl},
 			{Name: "arg", Index: 2, Format: FormatIfreq, Struct: &structIfrFlags, Count: 0xfe},
-		}},
+		}, Rules: []Rule{{HowBytes, 2, 0xfe, 0, 32, 0, 0}}, Keys: []uint64{0xffffffff00008914}},
 		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x8933}}}, Args: []Arg{
 			{Name: "fd", Index: 0, Format: FormatFD},
 			{Name: "cmd", Index: 1, Format: FormatIoctl, Set: &setIoctl},
 			{Name: "arg", Index: 2, Format: FormatIfreq, Struct: &structIfrIndex, Count: 0xfe, Out: FillsIn},
-		}},
+		}, Rules: []Rule{{HowBytes, 2, 0xfe, 0, 32, 0, 0}, {HowBytes, 2, 0xfe, 2, 32, 0, 0}}, Keys: []uint64{0xffffffff00008933}},
 		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x8921}}}, Args: []Arg{
 			{Name: "fd", Index: 0, Format: FormatFD},
 			{Name: "cmd", Index: 1, Format: FormatIoctl, Set: &setIoctl},
 			{Name: "arg", Index: 2, Format: FormatIfreq, Struct: &structIfrMtu, Count: 0xfe, Out: FillsIn},
-		}},
+		}, Rules: []Rule{{HowBytes, 2, 0xfe, 0, 32, 0, 0}, {HowBytes, 2, 0xfe, 2, 32, 0, 0}}, Keys: []uint64{0xffffffff00008921}},
 		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x8942}}}, Args: []Arg{
 			{Name: "fd", Index: 0, Format: FormatFD},
 			{Name: "cmd", Index: 1, Format: FormatIoctl, Set: &setIoctl},
 			{Name: "arg", Index: 2, Format: FormatIfreq, Struct: &structIfrQlen, Count: 0xfe, Out: FillsIn},
-		}},
+		}, Rules: []Rule{{HowBytes, 2, 0xfe, 0, 32, 0, 0}, {HowBytes, 2, 0xfe, 2, 32, 0, 0}}, Keys: []uint64{0xffffffff00008942}},
 		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x8915}}}, Args: []Arg{
 			{Name: "fd", Index: 0, Format: FormatFD},
 			{Name: "cmd", Index: 1, Format: FormatIoctl, Set: &setIoctl},
 			{Name: "arg", Index: 2, Format: FormatIfreq, Struct: &structIfrAddr, Count: 0xfe, Out: FillsIn},
-		}},
+		}, Rules: []Rule{{HowBytes, 2, 0xfe, 0, 32, 0, 0}, {HowBytes, 2, 0xfe, 2, 32, 0, 0}}, Keys: []uint64{0xffffffff00008915}},
 		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x891b}}}, Args: []Arg{
 			{Name: "fd", Index: 0, Format: FormatFD},
 			{Name: "cmd", Index: 1, Format: FormatIoctl, Set: &setIoctl},
 			{Name: "arg", Index: 2, Format: FormatIfreq, Struct: &structIfrNetmask, Count: 0xfe, Out: FillsIn},
-		}},
+		}, Rules: []Rule{{HowBytes, 2, 0xfe, 0, 32, 0, 0}, {HowBytes, 2, 0xfe, 2, 32, 0, 0}}, Keys: []uint64{0xffffffff0000891b}},
 		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x8919}}}, Args: []Arg{
 			{Name: "fd", Index: 0, Format: FormatFD},
 			{Name: "cmd", Index: 1, Format: FormatIoctl, Set: &setIoctl},
 			{Name: "arg", Index: 2, Format: FormatIfreq, Struct: &structIfrBroadaddr, Count: 0xfe, Out: FillsIn},
-		}},
+		}, Rules: []Rule{{HowBytes, 2, 0xfe, 0, 32, 0, 0}, {HowBytes, 2, 0xfe, 2, 32, 0, 0}}, Keys: []uint64{0xffffffff00008919}},
 		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x5402, 0x5403, 0x5404}}}, Args: []Arg{
 			{Name: "fd", Index: 0, Format: FormatFD},
 			{Name: "cmd", Index: 1, Format: FormatIoctl, Set: &setIoctl},
@@ -6923,31 +6923,31 @@ var setIff = Set{Unknown: "IFF_???", Flags: true, Rows: []SetRow{
 	{"IFF_ECHO", 0x40000, 0x0, RowName},
 }}
 
-var structIfrFlags = Struct{Size: 40, Fields: []Field{
+var structIfrFlags = Struct{Size: 32, Fields: []Field{
 	{Name: "ifr_flags", Offset: 16, Size: 2, Format: FormatFlags, Set: &setIff},
 }}
 
-var structIfrIndex = Struct{Size: 40, Fields: []Field{
+var structIfrIndex = Struct{Size: 32, Fields: []Field{
 	{Name: "ifr_ifindex", Offset: 16, Size: 4, Format: FormatInt},
 }}
 
-var structIfrMtu = Struct{Size: 40, Fields: []Field{
+var structIfrMtu = Struct{Size: 32, Fields: []Field{
 	{Name: "ifr_mtu", Offset: 16, Size: 4, Format: FormatInt},
 }}
 
-var structIfrQlen = Struct{Size: 40, Fields: []Field{
+var structIfrQlen = Struct{Size: 32, Fields: []Field{
 	{Name: "ifr_qlen", Offset: 16, Size: 4, Format: FormatInt},
 }}
 
-var structIfrAddr = Struct{Size: 40, Fields: []Field{
+var structIfrAddr = Struct{Size: 32, Fields: []Field{
 	{Name: "ifr_addr", Offset: 16, Size: 16, Format: FormatSockaddr},
 }}
 
-var structIfrNetmask = Struct{Size: 40, Fields: []Field{
+var structIfrNetmask = Struct{Size: 32, Fields: []Field{
 	{Name: "ifr_netmask", Offset: 16, Size: 16, Format: FormatSockaddr},
 }}
 
-var structIfrBroadaddr = Struct{Size: 40, Fields: []Field{
+var structIfrBroadaddr = Struct{Size: 32, Fields: []Field{
 	{Name: "ifr_broadaddr", Offset: 16, Size: 16, Format: FormatSockaddr},
 }}
 
@@ -10539,7 +10539,7 @@ var structFileHandle = Struct{Size: 8, Fields: []Field{
 	{Name: "handle_bytes", Offset: 0, Size: 4, Format: FormatUint},
 }}
 
-var structIfrMetric = Struct{Size: 40, Fields: []Field{
+var structIfrMetric = Struct{Size: 32, Fields: []Field{
 	{Name: "ifr_metric", Offset: 16, Size: 4, Format: FormatInt},
 }}
 

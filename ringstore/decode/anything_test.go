@@ -1,0 +1,93 @@
+package decode
+
+import (
+	"bytes"
+	"encoding/json"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/swoll-recorder/swoll/ringstore"
+	"github.com/swoll-recorder/swoll/ringstore/layout"
+	"github.com/swoll-recorder/swoll/ringstore/syscalls"
+)
+
+// TestAnything: whatever the captures of a call hold, be it too short, cut, unreadable or
+// garbage, every form of every call has one line of text and one valid object of JSON.
+func TestAnything(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	word := func() uint64 {
+		switch r.IntN(6) {
+		case 0:
+			return 0
+		case 1:
+			return uint64(r.IntN(16))
+		case 2:
+			return r.Uint64()
+		case 3:
+			return ^uint64(0)
+		}
+		return uint64(r.IntN(1 << 12))
+	}
+	meta := &ringstore.Meta{Arch: "amd64"}
+	forms := 0
+	check := func(e *ringstore.Event, c *syscalls.Call) {
+		text := AppendText(nil, meta, e)
+		if bytes.Count(text, []byte("\n")) != 1 || text[len(text)-1] != '\n' {
+			t.Fatalf("not one line: %q of %+v", text, e)
+		}
+		line := AppendJSON(nil, meta, e)
+		if !json.Valid(line) {
+			t.Fatalf("%s is no JSON: %s", c.Name, line)
+		}
+	}
+	for _, abi := range []ringstore.ABI{ringstore.ABINative, ringstore.ABI32, ringstore.ABIX32} {
+		for nr, c := range syscalls.Table("amd64", abi) {
+			if c == nil {
+				continue
+			}
+			// The arguments that choose each form.
+			choose := [][]syscalls.Cond{nil}
+			for _, v := range c.Variants {
+				choose = append(choose, v.When)
+			}
+			for _, when := range choose {
+				forms++
+				for range 40 {
+					e := &ringstore.Event{Kind: ringstore.KindCall, TID: 5, PID: 5, Start: 1e9, Nr: uint16(nr), ABI: abi, Duration: 1000, Ret: int64(word())}
+					if r.IntN(4) == 0 {
+						e.Ret = -int64(r.IntN(140))
+					}
+					if r.IntN(8) == 0 {
+						e.Unfinished, e.Ret = true, 0
+					}
+					for range c.NArgs {
+						e.Args = append(e.Args, word())
+					}
+					for _, w := range when {
+						if len(w.Values) > 0 && w.Arg < len(e.Args) {
+							e.Args[w.Arg] = w.Values[r.IntN(len(w.Values))]
+						}
+					}
+					for _, rule := range c.RulesFor(e.Args) {
+						exit := rule.Flags&syscalls.AtExit != 0
+						if exit && (e.Unfinished || e.Ret < 0 && e.Ret >= -4095) {
+							continue
+						}
+						capture := ringstore.Capture{Arg: int(rule.Arg), Status: ringstore.CaptureStatus(r.IntN(4)), Each: r.IntN(4) * 16}
+						if exit {
+							capture.Status |= ringstore.CaptureExit
+						}
+						sizes := []int{0, int(rule.Size), int(rule.Size) - 1, int(rule.Size) * 3, r.IntN(layout.SizesMaxLimit)}
+						capture.Data = make([]byte, min(max(sizes[r.IntN(len(sizes))], 0), layout.SizesMaxLimit))
+						for i := range capture.Data {
+							capture.Data[i] = byte(word())
+						}
+						e.Captures = append(e.Captures, capture)
+					}
+					check(e, c)
+				}
+			}
+		}
+	}
+	t.Logf("%d forms of calls", forms)
+}
