@@ -276,7 +276,7 @@ func TestOracle(t *testing.T) {
 				t.Errorf("records are missing, the ring was too small for this test: %+v", ring)
 			}
 			// The same events as JSON.
-			calls, lines := 0, 0
+			calls, rows := 0, 0
 			for _, e := range s.dump(c.name, "all=true") {
 				if e.Syscall != nil {
 					calls++
@@ -284,11 +284,11 @@ func TestOracle(t *testing.T) {
 			}
 			for _, l := range s.text(c.name, "all=true") {
 				if m := oracleLine.FindStringSubmatch(l); m != nil && !strings.HasPrefix(m[2], "--- ") && !strings.HasPrefix(m[2], "+++ ") {
-					lines++
+					rows++
 				}
 			}
-			if calls != lines {
-				t.Errorf("JSON has %d calls, the text %d", calls, lines)
+			if calls != rows {
+				t.Errorf("JSON has %d calls, the text %d", calls, rows)
 			}
 			before, all := o.same, o.all
 			for tid := range want {
