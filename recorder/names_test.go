@@ -1,0 +1,102 @@
+package recorder
+
+import (
+	"os"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/swoll-recorder/swoll/api"
+	"github.com/swoll-recorder/swoll/recorder/containers"
+	"github.com/swoll-recorder/swoll/ringstore"
+)
+
+// A snapshot that was saved before its container had a name gets it later: in the list
+// and in its file, under the same id, with the same history. Those of others are left
+// alone; what is named once is not named again.
+func TestNameSnapshots(t *testing.T) {
+	dir := t.TempDir()
+	s := testStore(t, dir, 1<<20, 8)
+	var told []string
+	r := &Recorder{log: s.log, store: s, cfg: Config{OnSnapshot: func(s api.Snapshot) { told = append(told, s.ID) }}}
+	img := emptyImage(t)
+	save := func(containerID string, n int) api.Snapshot {
+		meta := metaOf(containerID, n)
+		meta.Namespace, meta.Pod, meta.PodUID, meta.ContainerID = unknown, "podabc", "abc", containerID
+		snap, err := s.save(meta, img)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return snap
+	}
+	mine, other := save("c1", 0), save("c2", 1)
+	before, err := s.history(mine.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	c := containers.Container{ID: "c1", Name: "app", Namespace: "ns", Pod: "web", PodUID: "abc", RestartCount: 7,
+		Image: "img:1", Labels: map[string]string{"app": "web"}}
+	for range 2 {
+		r.nameSnapshots(knownOf(&c))
+	}
+	if !slices.Equal(told, []string{mine.ID}) {
+		t.Errorf("told of %v, want %v once", told, mine.ID)
+	}
+	want := mine
+	want.Namespace, want.Pod, want.Container, want.Instance = "ns", "web", "app", 7
+	want.Image, want.Labels = "img:1", api.Map[string]{"app": "web"}
+	for _, where := range []*store{s, testStoreAgain(t, s, dir)} {
+		got, err := where.get(mine.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want.Bytes = got.Bytes // the metadata's length changed
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+		if got, _ := where.get(other.ID); got.Namespace != unknown {
+			t.Errorf("another container's snapshot is named, too: %+v", got)
+		}
+		after, err := where.history(mine.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		before.Meta, after.Meta = ringstore.Meta{}, ringstore.Meta{}
+		if diff := cmp.Diff(before, after); diff != "" {
+			t.Errorf("the history changed (-before +after):\n%s", diff)
+		}
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil || len(entries) != 2 {
+		t.Errorf("%v %v: want the two files and nothing else", entries, err)
+	}
+}
+
+// testStoreAgain opens the store as the next service would.
+func testStoreAgain(t *testing.T, old *store, dir string) *store {
+	t.Helper()
+	old.close()
+	return testStore(t, dir, 1<<20, 8)
+}
+
+// Nothing is named by halves, and a sandbox is no container of anybody's.
+func TestKnownOf(t *testing.T) {
+	full := containers.Container{ID: "c", Name: "app", Namespace: "ns", Pod: "web", PodUID: "abc"}
+	for what, change := range map[string]func(*containers.Container){
+		"no name":      func(c *containers.Container) { c.Name = "" },
+		"no pod":       func(c *containers.Container) { c.Pod = "" },
+		"no namespace": func(c *containers.Container) { c.Namespace = "" },
+		"a sandbox":    func(c *containers.Container) { c.Kind = containers.KindSandbox },
+	} {
+		c := full
+		change(&c)
+		if k := knownOf(&c); k != nil {
+			t.Errorf("%s: named %v", what, k)
+		}
+	}
+	if k := knownOf(&full); k == nil || !k.named {
+		t.Errorf("%+v is not named", full)
+	}
+}
