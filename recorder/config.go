@@ -36,6 +36,7 @@ type Config struct {
 
 	SnapshotMaxBytes int64 // quota of the state directory; 0: 1 GiB
 	SnapshotKeep     int   // snapshots kept per container; 0: 8
+	SnapshotsPerHour int   // of deaths, saved per container; 0: 60
 
 	// KeepExited is how long the history of a container that is gone stays in its ring,
 	// while the pool has others; 0: 1 hour.
@@ -73,6 +74,9 @@ func (c Config) withDefaults() (Config, error) {
 	if c.SnapshotKeep == 0 {
 		c.SnapshotKeep = 8
 	}
+	if c.SnapshotsPerHour == 0 {
+		c.SnapshotsPerHour = 60
+	}
 	if c.KeepExited == 0 {
 		c.KeepExited = time.Hour
 	}
@@ -103,7 +107,7 @@ func (c Config) withDefaults() (Config, error) {
 		return c, fmt.Errorf("string limit of %d bytes: must be 8 to %d", c.StringLimit, layout.SizesMaxLimit)
 	case c.KeepExited < 0:
 		return c, fmt.Errorf("keeping exited containers for %v: must not be negative", c.KeepExited)
-	case c.SnapshotMaxBytes < 0 || c.SnapshotKeep < 0:
+	case c.SnapshotMaxBytes < 0 || c.SnapshotKeep < 0 || c.SnapshotsPerHour < 0:
 		return c, fmt.Errorf("snapshot quota: must not be negative")
 	}
 	return c, nil

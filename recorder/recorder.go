@@ -50,6 +50,7 @@ type Recorder struct {
 	instances map[uint32]*instance // by ring
 	numbers   map[identity]int     // next instance number, of cgroups that are no pod's
 	wake      chan struct{}
+	limits    limits
 	leftOut   atomic.Bool           // a container that runs found no free ring
 	failure   atomic.Pointer[error] // why nothing is recorded
 	offset    atomic.Int64          // see wallOffset
@@ -84,6 +85,7 @@ func New(ctx context.Context, cfg Config) (*Recorder, error) {
 		instances:     map[uint32]*instance{},
 		numbers:       map[identity]int{},
 		wake:          make(chan struct{}, 1),
+		limits:        limits{perHour: cfg.SnapshotsPerHour},
 	}
 	for _, s := range st.list() {
 		if id := owner(&s); id.uid == "" {
@@ -468,6 +470,13 @@ func (r *Recorder) attend(i *instance) time.Duration {
 			return min(left, nameWait/10)
 		}
 	}
+	if i.tries == 0 && !r.limits.allow(i.who().identity, time.Now()) {
+		r.metrics.saveLimited()
+		r.log.Warn("no snapshot of a death: the container died too often in the last hour", "container", i.String(), "limit", r.cfg.SnapshotsPerHour)
+		i.note(fmt.Sprintf("of a death at %s no snapshot was saved: it was the container's %dth in an hour", time.Now().UTC().Format(time.RFC3339), r.cfg.SnapshotsPerHour+1))
+		r.dealtWith(i)
+		return tick
+	}
 	snap, err := r.save(i, deathTriggers[c.Death.Kind], "", true)
 	if err != nil {
 		i.tries++
@@ -481,12 +490,19 @@ func (r *Recorder) attend(i *instance) time.Duration {
 	} else {
 		r.log.Info("saved the snapshot of a death", "id", snap.ID, "container", i.String(), "reason", snap.Reason)
 	}
+	r.dealtWith(i)
+	return tick
+}
+
+// dealtWith notes that nothing more is to be done about a death; what lives on in the
+// cgroup is recorded again.
+func (r *Recorder) dealtWith(i *instance) {
+	c := r.k.control(i.ring)
 	i.handled.Store(c.Death.Time)
 	i.tries, i.retry = 0, time.Time{}
 	if atomic.LoadUint64(&c.Gone) == 0 {
 		r.resume(i)
 	}
-	return tick
 }
 
 // resume lets a ring that a death froze record again: what lives in the cgroup, or comes

@@ -51,7 +51,7 @@ func newCommand(service func(context.Context, *options) error) *cobra.Command {
 	o := &options{
 		recorder: recorder.Config{
 			Memory: 256 << 20, RingSize: 1 << 20, DataLimit: 64, StringLimit: 256,
-			SnapshotMaxBytes: 1 << 30, SnapshotKeep: 8, KeepExited: time.Hour,
+			SnapshotMaxBytes: 1 << 30, SnapshotKeep: 8, SnapshotsPerHour: 60, KeepExited: time.Hour,
 		},
 		kubernetes:  true,
 		groupPermit: api.PermitWrite,
@@ -106,6 +106,7 @@ so on. The flag beats the environment. Sizes are numbers of bytes, or like 512Ki
 	f.Var((*count)(&c.StringLimit), "string-limit", "`bytes` kept of a path or another string")
 	f.Var((*byteSize)(&c.SnapshotMaxBytes), "snapshot-max-bytes", "what all snapshots may take")
 	f.Var((*count)(&c.SnapshotKeep), "snapshot-keep", "`number` of snapshots kept for each container")
+	f.Var((*count)(&c.SnapshotsPerHour), "snapshots-per-hour", "`number` of deaths of a container that are saved in an hour, at most")
 	f.StringVar(&c.NodeName, "node-name", "", "`name` of this node, as the cluster calls it (default: $NODE_NAME, or the host's name)")
 	f.BoolVar(&o.uninstall, "uninstall", false, "remove what is pinned, and exit")
 	f.Var(&choice{&o.logLevel, []string{"debug", "info", "warn", "error"}}, "log-level", "least `level` of what is logged: debug, info, warn, error")
