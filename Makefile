@@ -16,6 +16,14 @@ test: packages ## Run all tests, installing what they need (root; Debian's packa
 	$(GO) vet ./testdata/bench
 	$(GO) test ./testdata/bench
 
+.PHONY: test-e2e
+test-e2e: packages build ## Run the tests on a real Kubernetes node, built and started for them (root).
+	$(GO) test -timeout 25m ./testdata/e2e
+
+.PHONY: test-kernels
+test-kernels: packages ## Run the core's tests in other kernels, emulated.
+	$(GO) run ./testdata/kernels
+
 .PHONY: race
 race: ## Run the tests that share memory between goroutines under the race detector.
 	$(GO) test -race -timeout 20m ./api/... ./client/... ./ringstore/... ./recorder/...
