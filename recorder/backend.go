@@ -194,6 +194,7 @@ func (r *Recorder) copyRings(list []*instance) (metas []*ringstore.Meta, images 
 			return nil, nil, fmt.Errorf("copying the ring of %s: %w", i, err)
 		}
 		if ok {
+			r.redact(meta, img)
 			metas, images = append(metas, meta), append(images, img)
 		}
 	}
@@ -201,6 +202,13 @@ func (r *Recorder) copyRings(list []*instance) (metas []*ringstore.Meta, images 
 		return nil, nil, api.Errorf(api.CodeNotFound, "the history was just freed")
 	}
 	return metas, images, nil
+}
+
+// redact masks secrets in what was copied from a ring, before anybody sees it.
+func (r *Recorder) redact(meta *ringstore.Meta, img *ringstore.Image) {
+	if n := img.Redact(r.cfg.Secrets.Mask); n > 0 {
+		meta.Notes = append(meta.Notes, fmt.Sprintf("%d secrets, by what they look like, are masked with asterisks", n))
+	}
 }
 
 // histories decodes the rings of several instances as of one instant.
@@ -380,6 +388,7 @@ func (r *Recorder) save(i *instance, trigger, reason string, death bool) (api.Sn
 		return api.Snapshot{}, api.Errorf(api.CodeNotFound, "the history of %s was just freed", i)
 	}
 	meta.Trigger, meta.Reason = trigger, reason
+	r.redact(meta, img)
 	snap, err := r.store.save(meta, img)
 	if err != nil {
 		if errors.Is(err, errNoStore) {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/swoll-recorder/swoll/api"
 	"github.com/swoll-recorder/swoll/recorder/containers"
+	"github.com/swoll-recorder/swoll/recorder/secrets"
 	"github.com/swoll-recorder/swoll/ringstore/layout"
 )
 
@@ -33,6 +34,10 @@ type Config struct {
 
 	DataLimit   int // bytes kept of a data buffer; 0: 64
 	StringLimit int // bytes kept of a string; 0: 256
+
+	// Secrets are masked in all that leaves the rings: dumps, snapshots, verdicts. Nil:
+	// nothing is.
+	Secrets *secrets.Patterns
 
 	SnapshotMaxBytes int64 // quota of the state directory; 0: 1 GiB
 	SnapshotKeep     int   // snapshots kept per container; 0: 8

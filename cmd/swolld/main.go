@@ -87,6 +87,9 @@ func serve(ctx context.Context, o *options) (err error) {
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	cfg := o.recorder
 	cfg.Logger, cfg.Registerer = log, metrics
+	if cfg.Secrets, err = o.secrets(); err != nil {
+		return err
+	}
 	rec, err := recorder.New(ctx, cfg)
 	if err != nil {
 		return err
