@@ -564,17 +564,21 @@ static __noinline struct swoll_task *find_task(struct task_struct *task, u64 cgr
 		failed(SWOLL_FAIL_STORAGE);
 		return 0;
 	}
-	/* A call that began elsewhere is not this ring's. */
-	if (st->cgroup && st->ring != arm->ring)
+	control = control_of(ring);
+	/* A call that began elsewhere is not this ring's, nor one of an earlier use of it. */
+	if (st->cgroup && (st->ring != arm->ring || st->start < control->armed))
 		st->flags = 0;
 	st->ring = arm->ring;
 	st->cgroup = cgroup;
 	st->generation = generation;
-	control = control_of(ring);
 	if (st->payload && control->flags & SWOLL_NO_PAYLOAD) {
-		/* Consent was withdrawn while the task was in a call. */
+		/* Consent was withdrawn, maybe while the task was in a call. What it
+		 * captured earlier must go, too: write_call() copies whole words. */
 		st->captures = 0;
 		st->capture_len = 0;
+#pragma clang loop unroll(disable)
+		for (int i = 0; i < SWOLL_CAPTURE / 8; i++)
+			*(volatile u64 *)(st->capture + i * 8) = 0;
 	}
 	st->payload = !(control->flags & SWOLL_NO_PAYLOAD);
 	see_first(control, task->tgid, SWOLL_FIRST_SEEN);
@@ -1611,8 +1615,8 @@ static __always_inline bool is_qos(const char *name)
 	if (name[0] == 'k' && name[1] == 'u' && name[4] == 'l' && name[7] == '-')
 		name += 8;
 	if (name[0] == 'k' && name[8] == '-') {
-		/* kubepods-pod<uid>.slice is a pod, kubepods-b... a QoS level */
-		return name[9] == 'b';
+		/* The level ends in .slice, where its pods go on with -pod<uid>.slice. */
+		return name[9] == 'b' && (name[10] == 'u' ? name[18] == '.' : name[19] == '.');
 	}
 	return name[0] == 'b' && name[1] && (name[1] == 'u' || name[1] == 'e');
 }
@@ -1628,6 +1632,7 @@ static __always_inline u32 consent_of(struct swoll_cgroup_name *pod)
 SEC("tp_btf/cgroup_mkdir")
 int BPF_PROG(cgroup_mkdir, struct cgroup *cgrp, const char *path)
 {
+	struct swoll_cgroup_name name = {};
 	struct kernfs_node *parent;
 	struct swoll_watch *watch;
 	struct swoll_arm *arm;
@@ -1649,13 +1654,16 @@ int BPF_PROG(cgroup_mkdir, struct cgroup *cgrp, const char *path)
 	watch = bpf_map_lookup_elem(&watches, &parent_id);
 	if (!watch)
 		return 0;
+	bpf_probe_read_kernel_str(name.name, sizeof(name.name), cgrp->kn->name);
 	if (watch->depth <= 1) {
-		arm_ring(cgrp, parent, id, watch->consent);
+		/* Where somebody watches a QoS level, pods are what is recorded. */
+		u32 consent = watch->consent | (watch->kubepods ? 0 : consent_of(&name));
+
+		if (!(consent & SWOLL_CONSENT_NO_RECORD))
+			arm_ring(cgrp, parent, id, consent);
 	} else {
 		struct swoll_watch child = { .depth = watch->depth - 1, .kubepods = watch->kubepods };
-		struct swoll_cgroup_name name = {};
 
-		bpf_probe_read_kernel_str(name.name, sizeof(name.name), cgrp->kn->name);
 		if (watch->kubepods && is_qos(name.name)) {
 			child.depth = watch->depth;
 		} else if (watch->kubepods) {

@@ -32,7 +32,7 @@ const (
 	runningProg = "running"
 )
 
-var mapNames = []string{"rings", "tasks", "cgroups", "watches", "pool", "alerts", "scratches", "listings", nodeMap}
+var mapNames = []string{"rings", "tasks", "cgroups", "watches", "consents", "pool", "alerts", "scratches", "listings", nodeMap}
 
 // The order in which programs are attached. Arming comes last: no ring is handed out
 // before everything that fills and retires it is in place.
@@ -66,7 +66,7 @@ func pinName(m string) string {
 
 // openKernel adopts what is pinned, or loads the kernel side afresh.
 func openKernel(cfg Config, h hierarchy) (*kernel, error) {
-	if err := checkPrivileges(); err != nil {
+	if err := checkCapabilities(); err != nil {
 		return nil, err
 	}
 	k := &kernel{log: cfg.Logger, pinDir: cfg.PinDir, maps: map[string]*ebpf.Map{}}
@@ -498,7 +498,7 @@ func Uninstall(pinDir string, log *slog.Logger) error {
 	if pinDir == "" {
 		return errors.New("nothing is pinned without a pin directory")
 	}
-	if err := checkPrivileges(); err != nil {
+	if err := checkCapabilities(); err != nil {
 		return err
 	}
 	if _, err := os.Stat(pinDir); errors.Is(err, os.ErrNotExist) {
@@ -531,32 +531,6 @@ func waitForPrograms() error {
 	_, _, errno := unix.Syscall(unix.SYS_MEMBARRIER, membarrierGlobal, 0, 0)
 	if errno != 0 {
 		return fmt.Errorf("waiting for running programs (membarrier): %w", errno)
-	}
-	return nil
-}
-
-// checkPrivileges names what the process may not do but must.
-func checkPrivileges() error {
-	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var data [2]unix.CapUserData
-	if err := unix.Capget(&hdr, &data[0]); err != nil {
-		return fmt.Errorf("reading the capabilities of this process: %w", err)
-	}
-	has := func(c int) bool { return data[c/32].Effective>>(c%32)&1 == 1 }
-	if has(unix.CAP_SYS_ADMIN) {
-		return nil
-	}
-	var missing []string
-	for _, c := range []struct {
-		bit  int
-		name string
-	}{{unix.CAP_BPF, "CAP_BPF"}, {unix.CAP_PERFMON, "CAP_PERFMON"}} {
-		if !has(c.bit) {
-			missing = append(missing, c.name)
-		}
-	}
-	if missing != nil {
-		return fmt.Errorf("missing privileges: %s; run as root, or grant them", strings.Join(missing, " and "))
 	}
 	return nil
 }

@@ -51,6 +51,7 @@ type Recorder struct {
 	numbers   map[identity]int     // next instance number, of cgroups that are no pod's
 	wake      chan struct{}
 	limits    limits
+	consents  consents
 	leftOut   atomic.Bool           // a container that runs found no free ring
 	failure   atomic.Pointer[error] // why nothing is recorded
 	offset    atomic.Int64          // see wallOffset
@@ -118,13 +119,16 @@ func (r *Recorder) start() error {
 			return err
 		}
 	}
+	if err := r.loadConsents(); err != nil {
+		return err
+	}
 	for _, root := range r.roots {
 		if err := r.watchRoot(root); err != nil {
 			return err
 		}
 	}
 	r.reconcile()
-	return nil
+	return r.finishConsents()
 }
 
 // watchRoots takes in containers that run and are not recorded.
@@ -132,6 +136,8 @@ func (r *Recorder) watchRoots() {
 	r.mu.Lock()
 	roots := r.roots
 	r.mu.Unlock()
+	r.consents.mu.Lock()
+	defer r.consents.mu.Unlock()
 	for _, root := range roots {
 		if err := r.watchRoot(root); err != nil {
 			r.log.Error("watching cgroups", "cgroup", root.dir, "err", err)
@@ -154,6 +160,13 @@ func (r *Recorder) watchDir(dir string, w layout.Watch) error {
 	}
 	if err != nil {
 		return err
+	}
+	consent := r.consentIn(dir)
+	if w.Depth == 1 {
+		if consent.NoRecord {
+			return r.k.unwatch(id)
+		}
+		w.Consent = consent.flags()
 	}
 	if err := r.k.watch(id, w); err != nil {
 		return err
@@ -181,7 +194,7 @@ func (r *Recorder) watchDir(dir string, w layout.Watch) error {
 		if errors.Is(err, errNoRing) && r.leftOut.Swap(true) {
 			continue // said already
 		}
-		if err != nil && !errors.Is(err, errRecorded) {
+		if err != nil && !errors.Is(err, errRecorded) && !errors.Is(err, errNoConsent) {
 			r.log.Warn("a container that runs already is not recorded", "cgroup", child, "err", err)
 		}
 	}
@@ -195,7 +208,8 @@ var (
 )
 
 // arm gives a ring to a cgroup that exists, and to all below it. A name is given where
-// it is recorded by hand.
+// it is recorded by hand. Called with consents.mu held, or before anybody else knows the
+// Recorder.
 func (r *Recorder) arm(dir, name string) error {
 	id, err := cgroupID(dir)
 	if err != nil {
@@ -204,6 +218,10 @@ func (r *Recorder) arm(dir, name string) error {
 	var arm layout.Arm
 	if err := r.k.maps["cgroups"].Lookup(id, &arm); err == nil {
 		return errRecorded
+	}
+	consent := r.consentIn(dir)
+	if consent.NoRecord {
+		return errNoConsent
 	}
 	ring, ok, err := r.k.take()
 	if err != nil {
@@ -221,6 +239,9 @@ func (r *Recorder) arm(dir, name string) error {
 	c.Cgroup = id
 	c.Armed = uint64(monotonic())
 	c.LimitData, c.LimitString = uint32(r.cfg.DataLimit), uint32(r.cfg.StringLimit)
+	if consent.NoPayload {
+		c.Flags = layout.RingFlagNoPayload
+	}
 	copy(c.Name[:len(c.Name)-1], name)
 	copy(c.Parent[:len(c.Parent)-1], filepath.Base(filepath.Dir(dir)))
 	if pid := firstProcess(dir); pid != 0 {
@@ -355,6 +376,8 @@ func (r *Recorder) Run(ctx context.Context) error {
 
 // Close lets go of the kernel side. What is pinned goes on recording.
 func (r *Recorder) Close() error {
+	r.consents.mu.Lock()
+	defer r.consents.mu.Unlock()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.cfg.Registerer != nil {
@@ -439,6 +462,7 @@ func (r *Recorder) reconcile() time.Duration {
 		}
 	}
 	r.retire()
+	r.forgetConsents(time.Now())
 	if len(r.cfg.WatchCgroups) == 0 && len(r.roots) == 0 {
 		if roots := kubepodsIn(r.h); roots != nil {
 			r.log.Info("kubepods appeared", "cgroup", roots[0].dir)
@@ -508,6 +532,8 @@ func (r *Recorder) dealtWith(i *instance) {
 // resume lets a ring that a death froze record again: what lives in the cgroup, or comes
 // to live there.
 func (r *Recorder) resume(i *instance) {
+	i.saving.RLock() // not while consent is being withdrawn
+	defer i.saving.RUnlock()
 	c := r.k.control(i.ring)
 	from := c.Frozen
 	c.First, c.FirstBy = 0, 0

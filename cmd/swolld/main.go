@@ -90,6 +90,13 @@ func serve(ctx context.Context, o *options) (err error) {
 	if cfg.Secrets, err = o.secrets(); err != nil {
 		return err
 	}
+	names, err := newSources(o, log)
+	if err != nil {
+		return err
+	}
+	if names != nil {
+		cfg.Containers, cfg.OnSnapshot = names.containers, names.announce
+	}
 	rec, err := recorder.New(ctx, cfg)
 	if err != nil {
 		return err
@@ -105,6 +112,9 @@ func serve(ctx context.Context, o *options) (err error) {
 	})
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return rec.Run(ctx) })
+	if names != nil {
+		g.Go(func() error { return names.run(ctx, rec) })
+	}
 	g.Go(func() error { return server.Serve(ctx, ln) })
 	log.Info("serving", "socket", ln.Path(), "version", api.BuildVersion().Version)
 	if _, err := daemon.SdNotify(false, daemon.SdNotifyReady); err != nil {
