@@ -135,18 +135,8 @@ func (r *Recorder) applyConsent(uid string, p *podConsent, c Consent) error {
 	if err := r.k.setConsent(p.names, c.flags()|consentPending); err != nil {
 		return err
 	}
-	// A pod whose cgroup is being made may have been looked up before.
-	if err := waitForPrograms(); err != nil {
-		return err
-	}
-	dirs := r.podDirs(p.names)
-	for _, dir := range dirs {
-		if err := r.watchPod(dir, c); err != nil {
-			return err
-		}
-	}
-	// So may a container whose cgroup is being made.
-	if err := waitForPrograms(); err != nil {
+	dirs, err := r.watchPod(p.names, c)
+	if err != nil {
 		return err
 	}
 	r.refresh()
@@ -156,7 +146,6 @@ func (r *Recorder) applyConsent(uid string, p *podConsent, c Consent) error {
 			concerned = append(concerned, i)
 		}
 	}
-	var err error
 	if c.NoRecord {
 		err = r.releaseAll(concerned)
 	} else {
@@ -181,19 +170,52 @@ func (r *Recorder) applyConsent(uid string, p *podConsent, c Consent) error {
 }
 
 // watchPod lets the containers of a pod that are made from now on be recorded as it
-// consents to.
-func (r *Recorder) watchPod(dir string, c Consent) error {
+// consents to, by what the consent map says already. It returns the directories of the
+// pod's cgroup. No program that saw something else is running by then.
+func (r *Recorder) watchPod(names []string, c Consent) (dirs []string, err error) {
+	for again := true; again; {
+		again = dirs == nil
+		dirs = r.podDirs(names)
+		for _, dir := range dirs {
+			changed, err := r.watchPodDir(dir, c)
+			if err != nil {
+				return nil, err
+			}
+			again = again || changed
+		}
+		if dirs == nil {
+			dirs = []string{}
+		}
+		// A program that looked the pod up before, as its cgroup was being made, enters
+		// that only now: so look again.
+		if again {
+			if err := waitForPrograms(); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return dirs, nil
+}
+
+// watchPodDir is watchPod for one directory. It tells whether something else held.
+func (r *Recorder) watchPodDir(dir string, c Consent) (changed bool, err error) {
 	id, err := cgroupID(dir)
 	if errors.Is(err, os.ErrNotExist) {
-		return nil
+		return false, nil
 	}
 	if err != nil {
-		return err
+		return false, err
 	}
-	if c.NoRecord {
-		return r.k.unwatch(id)
+	var is layout.Watch
+	want := layout.Watch{Depth: 1, Kubepods: 1, Consent: c.flags()}
+	watched := r.k.maps["watches"].Lookup(id, &is) == nil
+	switch {
+	case c.NoRecord:
+		return watched, r.k.unwatch(id)
+	case watched && is == want:
+		return false, nil
 	}
-	return r.k.watch(id, layout.Watch{Depth: 1, Kubepods: 1, Consent: c.flags()})
+	return true, r.k.watch(id, want)
 }
 
 // releaseAll frees the rings of several instances.
@@ -224,12 +246,16 @@ func (r *Recorder) applyPayload(list []*instance) error {
 		from uint64 // when it was frozen; 0: it was already
 		ours bool   // nobody else had frozen it
 	}
-	var scrub []scrubbing
+	var off []*instance
 	for _, i := range list {
-		if !r.payloadOff(i) {
-			i.alive(func() { atomic.AndUint32(&r.k.control(i.ring).Flags, ^uint32(layout.RingFlagNoPayload)) })
+		if r.payloadOff(i) {
+			off = append(off, i)
 			continue
 		}
+		i.alive(func() { atomic.AndUint32(&r.k.control(i.ring).Flags, ^uint32(layout.RingFlagNoPayload)) })
+	}
+	var scrub []scrubbing
+	for _, i := range off {
 		// Nobody copies, saves, freezes or thaws the ring until its old bytes are gone.
 		i.saving.Lock()
 		defer i.saving.Unlock()
@@ -251,7 +277,10 @@ func (r *Recorder) applyPayload(list []*instance) error {
 	}
 	// Each task looks again at what it may read, and who writes is done writing.
 	r.k.invalidate()
-	err := waitForPrograms()
+	var err error
+	if len(scrub) > 0 {
+		err = waitForPrograms()
+	}
 	for _, s := range scrub {
 		if err == nil {
 			var ring *ringstore.Ring

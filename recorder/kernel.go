@@ -335,9 +335,37 @@ func (k *kernel) enter(id uint64, arm layout.Arm) (bool, error) {
 // leave ends the recording of all cgroups of a ring, and waits until no program that
 // saw them is running.
 func (k *kernel) leave(ring uint32, life uint64) error {
+	// A program that saw a cgroup enters one that is just being made below it: so look
+	// again once all of these have ended.
+	for first := true; ; first = false {
+		ids, err := k.recordedInto(ring, life)
+		if err != nil {
+			return err
+		}
+		if len(ids) == 0 && !first {
+			return nil
+		}
+		for _, id := range ids {
+			err := k.maps["cgroups"].Delete(id)
+			if errors.Is(err, ebpf.ErrKeyNotExist) {
+				continue // the kernel side was faster, and has counted it out
+			}
+			if err != nil {
+				return fmt.Errorf("removing cgroup %d: %w", id, err)
+			}
+			atomic.AddUint32(&k.nodeState().Filter[id%layout.SizesFilter], ^uint32(0))
+		}
+		k.invalidate()
+		if err := waitForPrograms(); err != nil {
+			return err
+		}
+	}
+}
+
+// recordedInto lists the cgroups that are recorded into a ring.
+func (k *kernel) recordedInto(ring uint32, life uint64) (ids []uint64, err error) {
 	var id uint64
 	var arm layout.Arm
-	var ids []uint64
 	it := k.maps["cgroups"].Iterate()
 	for it.Next(&id, &arm) {
 		if arm.Ring == ring && arm.Life == life {
@@ -345,20 +373,9 @@ func (k *kernel) leave(ring uint32, life uint64) error {
 		}
 	}
 	if err := it.Err(); err != nil {
-		return fmt.Errorf("listing recorded cgroups: %w", err)
+		return nil, fmt.Errorf("listing recorded cgroups: %w", err)
 	}
-	for _, id := range ids {
-		err := k.maps["cgroups"].Delete(id)
-		if errors.Is(err, ebpf.ErrKeyNotExist) {
-			continue // the kernel side was faster, and has counted it out
-		}
-		if err != nil {
-			return fmt.Errorf("removing cgroup %d: %w", id, err)
-		}
-		atomic.AddUint32(&k.nodeState().Filter[id%layout.SizesFilter], ^uint32(0))
-	}
-	k.invalidate()
-	return waitForPrograms()
+	return ids, nil
 }
 
 // invalidate makes every task look its cgroup up again.

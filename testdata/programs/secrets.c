@@ -1,8 +1,9 @@
 /*
  * secrets THREADS PATH ATAD: each thread makes, again and again until it is killed, calls
  * that carry PATH in a path and calls that carry DATA in a buffer: write, writev, sendto,
- * sendmsg, and the calls that read what these wrote. One more thread hangs in a write of
- * DATA to a full pipe. DATA is given backwards, so that no argument holds it.
+ * sendmsg, and the calls that read what these wrote. One more thread only writes DATA and
+ * reads it, and one hangs in a write of DATA to a full pipe. DATA is given backwards, so
+ * that no argument of execve holds it.
  */
 #include "common.h"
 #include <sys/socket.h>
@@ -24,6 +25,25 @@ static void *hang(void *arg)
 		die("write");
 	if (write(p[1], data, strlen(data)) < 0)
 		die("write");
+	return NULL;
+}
+
+/* Nothing but DATA: no other argument takes its place in what the recorder remembers. */
+static void *plain(void *arg)
+{
+	char buf[256];
+	int p[2];
+
+	(void)arg;
+	if (pipe(p))
+		die("pipe");
+	for (;;) {
+		if (write(p[1], data, strlen(data)) < 0 || read(p[0], buf, sizeof(buf)) < 0)
+			die("call");
+		/* A sleep would be a call with an argument to remember. */
+		for (volatile int i = 0; i < 100000; i++)
+			;
+	}
 	return NULL;
 }
 
@@ -65,7 +85,7 @@ int main(int argc, char **argv)
 		data[i] = data[n - 1 - i];
 		data[n - 1 - i] = c;
 	}
-	if (pthread_create(&id, NULL, hang, NULL))
+	if (pthread_create(&id, NULL, hang, NULL) || pthread_create(&id, NULL, plain, NULL))
 		die("pthread_create");
 	for (long i = 0; i < atol(argv[1]); i++)
 		if (pthread_create(&id, NULL, make, (void *)i))
