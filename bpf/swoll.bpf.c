@@ -1621,6 +1621,29 @@ static __always_inline bool is_qos(const char *name)
 	return name[0] == 'b' && name[1] && (name[1] == 'u' || name[1] == 'e');
 }
 
+/* Tells whether a name is the literal, its NUL included. */
+#define is(name, literal) same(name, literal, sizeof(literal))
+static __always_inline bool same(const char *a, const char *b, u32 len)
+{
+	for (u32 i = 0; i < len; i++) {
+		if (a[i] != b[i])
+			return false;
+	}
+	return true;
+}
+
+/* Where the kubelet keeps its pods, by any driver. */
+static __always_inline bool is_kubepods(const char *name)
+{
+	return is(name, "kubepods") || is(name, "kubepods.slice") || is(name, "kubelet-kubepods.slice");
+}
+
+/* Where kind has it put them. */
+static __always_inline bool is_kubelet(const char *name)
+{
+	return is(name, "kubelet") || is(name, "kubelet.slice");
+}
+
 /* What a pod does not consent to. */
 static __always_inline u32 consent_of(struct swoll_cgroup_name *pod)
 {
@@ -1655,7 +1678,18 @@ int BPF_PROG(cgroup_mkdir, struct cgroup *cgrp, const char *path)
 	if (!watch)
 		return 0;
 	bpf_probe_read_kernel_str(name.name, sizeof(name.name), cgrp->kn->name);
-	if (watch->depth <= 1) {
+	if (watch->kubepods == SWOLL_WATCH_ABOVE) {
+		struct swoll_watch child = { .depth = watch->depth, .kubepods = SWOLL_WATCH_ABOVE };
+
+		if (is_kubepods(name.name)) {
+			child.depth = 2;
+			child.kubepods = SWOLL_WATCH_KUBEPODS;
+		} else if (!is_kubelet(name.name)) {
+			return 0;
+		}
+		if (bpf_map_update_elem(&watches, &id, &child, BPF_ANY))
+			failed(SWOLL_FAIL_WATCH);
+	} else if (watch->depth <= 1) {
 		/* Where somebody watches a QoS level, pods are what is recorded. */
 		u32 consent = watch->consent | (watch->kubepods ? 0 : consent_of(&name));
 
@@ -1800,6 +1834,7 @@ struct swoll_types {
 	enum swoll_place place;
 	enum swoll_alert_kind alert_kind;
 	enum swoll_consent consent;
+	enum swoll_watch_kubepods watch_kubepods;
 	enum swoll_task_flag task_flag;
 	enum swoll_none none;
 	enum swoll_call_flag call_flag;

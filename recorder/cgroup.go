@@ -216,6 +216,9 @@ func chooseRoots(dirs []string) ([]watchRoot, hierarchy, error) {
 // each cgroup driver, and in kind.
 var kubepodsDirs = []string{"kubepods", "kubepods.slice", "kubelet/kubepods", "kubelet.slice/kubelet-kubepods.slice"}
 
+// aboveKubepods are the cgroups that one of them may be made in.
+var aboveKubepods = []string{".", "kubelet", "kubelet.slice"}
+
 // isKubepods tells by its base name that a cgroup holds pods, wherever it is: the kubelet
 // may be given another root.
 func isKubepods(name string) bool {

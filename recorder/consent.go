@@ -156,7 +156,7 @@ func (r *Recorder) applyConsent(uid string, p *podConsent, c Consent) error {
 	}
 	if lifted {
 		for _, dir := range dirs {
-			if err := r.watchDir(dir, layout.Watch{Depth: 1, Kubepods: 1}); err != nil {
+			if err := r.watchDir(dir, layout.Watch{Depth: 1, Kubepods: layout.WatchKubepodsKubepods}); err != nil {
 				return err
 			}
 		}
@@ -207,7 +207,7 @@ func (r *Recorder) watchPodDir(dir string, c Consent) (changed bool, err error) 
 		return false, err
 	}
 	var is layout.Watch
-	want := layout.Watch{Depth: 1, Kubepods: 1, Consent: c.flags()}
+	want := layout.Watch{Depth: 1, Kubepods: layout.WatchKubepodsKubepods, Consent: c.flags()}
 	watched := r.k.maps["watches"].Lookup(id, &is) == nil
 	switch {
 	case c.NoRecord:

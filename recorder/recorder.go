@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"sort"
 	"sync"
 	"sync/atomic"
@@ -122,6 +123,9 @@ func (r *Recorder) start() error {
 	if err := r.loadConsents(); err != nil {
 		return err
 	}
+	if err := r.watchAbove(); err != nil {
+		return err
+	}
 	for _, root := range r.roots {
 		if err := r.watchRoot(root); err != nil {
 			return err
@@ -129,6 +133,27 @@ func (r *Recorder) start() error {
 	}
 	r.reconcile()
 	return r.finishConsents()
+}
+
+// watchAbove lets the kernel side watch kubepods from the moment that the kubelet makes it,
+// so that the first containers of a node are there from their first call, too.
+func (r *Recorder) watchAbove() error {
+	if len(r.cfg.WatchCgroups) > 0 {
+		return nil
+	}
+	for _, dir := range aboveKubepods {
+		id, err := cgroupID(filepath.Join(r.h.mount, dir))
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err == nil {
+			err = r.k.watch(id, layout.Watch{Depth: 1, Kubepods: layout.WatchKubepodsAbove})
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // watchRoots takes in containers that run and are not recorded.
@@ -150,7 +175,7 @@ func (r *Recorder) watchRoot(root watchRoot) error {
 	if !root.kubepods {
 		return r.watchDir(root.dir, layout.Watch{Depth: 1})
 	}
-	return r.watchDir(root.dir, layout.Watch{Depth: 2, Kubepods: 1})
+	return r.watchDir(root.dir, layout.Watch{Depth: 2, Kubepods: layout.WatchKubepodsKubepods})
 }
 
 func (r *Recorder) watchDir(dir string, w layout.Watch) error {
@@ -463,9 +488,10 @@ func (r *Recorder) reconcile() time.Duration {
 	}
 	r.retire()
 	r.forgetConsents(time.Now())
-	if len(r.cfg.WatchCgroups) == 0 && len(r.roots) == 0 {
-		if roots := kubepodsIn(r.h); roots != nil {
-			r.log.Info("kubepods appeared", "cgroup", roots[0].dir)
+	if len(r.cfg.WatchCgroups) == 0 {
+		// The kernel side watches what is new already; findCgroup wants to know it, too.
+		if roots := kubepodsIn(r.h); roots != nil && !slices.Equal(roots, r.roots) {
+			r.log.Info("kubepods appeared", "cgroup", roots[len(roots)-1].dir)
 			r.mu.Lock()
 			r.roots = roots
 			r.mu.Unlock()
