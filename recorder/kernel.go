@@ -66,9 +66,6 @@ func pinName(m string) string {
 
 // openKernel adopts what is pinned, or loads the kernel side afresh.
 func openKernel(cfg Config, h hierarchy) (*kernel, error) {
-	if err := checkCapabilities(); err != nil {
-		return nil, err
-	}
 	k := &kernel{log: cfg.Logger, pinDir: cfg.PinDir, maps: map[string]*ebpf.Map{}}
 	if err := k.open(cfg, h); err != nil {
 		if k.lock != nil {

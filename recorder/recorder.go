@@ -64,6 +64,9 @@ var _ api.Backend = (*Recorder)(nil)
 // record. The error is one line that says what is missing and what to try. The caller
 // closes the Recorder.
 func New(ctx context.Context, cfg Config) (*Recorder, error) {
+	if err := checkCapabilities(); err != nil {
+		return nil, err // before anything is touched that another service may hold
+	}
 	cfg, err := cfg.withDefaults()
 	if err != nil {
 		return nil, err

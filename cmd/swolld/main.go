@@ -97,9 +97,24 @@ func serve(ctx context.Context, o *options) (err error) {
 	if names != nil {
 		cfg.Containers, cfg.OnSnapshot = names.containers, names.announce
 	}
+	// It must answer after the service was told to stop.
+	watching, unwatch := context.WithCancel(context.WithoutCancel(ctx))
+	defer unwatch()
+	removal, err := watchRemoval(watching, o, log)
+	if err != nil {
+		return err
+	}
 	rec, err := recorder.New(ctx, cfg)
 	if err != nil {
 		return err
+	}
+	if removal != nil {
+		// Comes last: when nothing of the recorder is in use any more.
+		defer func() {
+			if err == nil && removal.Removed(watching) {
+				err = recorder.Remove(cfg.PinDir, cfg.StateDir, log)
+			}
+		}()
 	}
 	defer func() { err = errors.Join(err, rec.Close()) }()
 

@@ -11,14 +11,40 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
 	"github.com/swoll-recorder/swoll/api"
 	"github.com/swoll-recorder/swoll/recorder"
 	"github.com/swoll-recorder/swoll/recorder/containers"
 	"github.com/swoll-recorder/swoll/recorder/cri"
+	"github.com/swoll-recorder/swoll/recorder/installation"
 	"github.com/swoll-recorder/swoll/recorder/kube"
 )
+
+// namespaceVariable holds the namespace that the service's pod is in: where it is deleted,
+// swoll is being taken off the cluster. deploy/ sets it.
+const namespaceVariable = "POD_NAMESPACE"
+
+// watchRemoval watches whether swoll is being taken off the cluster. Nil: it is in none.
+func watchRemoval(ctx context.Context, o *options, log *slog.Logger) (*installation.Watcher, error) {
+	namespace := os.Getenv(namespaceVariable)
+	if namespace == "" || !o.kubernetes || o.kubeconfig != "" {
+		return nil, nil
+	}
+	cfg, err := rest.InClusterConfig()
+	if errors.Is(err, rest.ErrNotInCluster) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("the service account of this pod: %w. Try: --kubernetes=false", err)
+	}
+	client, err := kubernetes.NewForConfig(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("the API server's client: %w", err)
+	}
+	return installation.Watch(ctx, client, namespace, log)
+}
 
 // criEvery is how often a container runtime is looked for where none was found: it may
 // start after the service.
