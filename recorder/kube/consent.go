@@ -9,6 +9,8 @@ import (
 // The annotations that give or refuse consent, on a pod or on its namespace; a pod's own
 // wins, in both directions.
 const (
+	annotationPrefix = "swoll.dev/"
+
 	AnnotationRecord  = "swoll.dev/record"  // what strconv.ParseBool reads; false: not recorded
 	AnnotationPayload = "swoll.dev/payload" // "none": no bytes of buffers; "full": as if absent
 )
