@@ -1,6 +1,7 @@
 package recorder
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -52,6 +53,7 @@ type Recorder struct {
 	numbers   map[identity]int     // next instance number, of cgroups that are no pod's
 	wake      chan struct{}
 	limits    limits
+	names     names
 	consents  consents
 	leftOut   atomic.Bool           // a container that runs found no free ring
 	failure   atomic.Pointer[error] // why nothing is recorded
@@ -98,6 +100,7 @@ func New(ctx context.Context, cfg Config) (*Recorder, error) {
 		}
 	}
 	r.metrics = newMetrics(r)
+	r.loadNames()
 	if err := r.start(); err != nil {
 		k.close()
 		st.close()
@@ -376,6 +379,7 @@ func (r *Recorder) Run(ctx context.Context) error {
 	defer alerts.Close()
 	stop := context.AfterFunc(ctx, func() { _ = alerts.Close() })
 	defer stop()
+	defer r.saveNames()
 	if r.cfg.Containers != nil {
 		named := make(chan struct{})
 		following, cancel := context.WithCancel(ctx)
@@ -438,8 +442,9 @@ func (r *Recorder) adoptRing(ring uint32, dir string) *instance {
 		i.dir, i.byHand = findCgroup(r.h, r.roots, c)
 	}
 	r.instances[ring] = i
-	if named := r.introduce(i); named != nil {
+	if named := cmp.Or(r.introduce(i), r.names.read[k.containerID]); named != nil && named.uid == k.uid {
 		i.known.Store(named)
+		r.names.changed.Store(true)
 	} else if k.uid == "" {
 		// What the node itself runs: its lives are counted by name.
 		k.number = r.numbers[k.lives()]
@@ -490,6 +495,7 @@ func (r *Recorder) reconcile() time.Duration {
 		}
 	}
 	r.retire()
+	r.saveNames()
 	r.forgetConsents(time.Now())
 	if len(r.cfg.WatchCgroups) == 0 {
 		// The kernel side watches what is new already; findCgroup wants to know it, too.
@@ -654,6 +660,7 @@ func (r *Recorder) release(i *instance) error {
 	i.mu.Unlock()
 	r.mu.Lock()
 	delete(r.instances, i.ring)
+	r.names.changed.Store(true)
 	r.forgetLives(i.who().identity)
 	r.mu.Unlock()
 	return r.k.free(i.ring)
