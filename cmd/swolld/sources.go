@@ -50,6 +50,9 @@ func watchRemoval(ctx context.Context, o *options, log *slog.Logger) (*installat
 // start after the service.
 const criEvery = 5 * time.Second
 
+// consentEvery is how long a consent that could not be set waits.
+const consentEvery = time.Second
+
 // sources are those that know what the recorded containers are called.
 type sources struct {
 	log        *slog.Logger
@@ -110,8 +113,19 @@ func (s *sources) run(ctx context.Context, rec *recorder.Recorder) error {
 	}
 	if s.kube != nil {
 		s.consent = func(podUID string, c kube.Consent) {
-			if err := rec.SetConsent(podUID, recorder.Consent{NoRecord: c.NoRecord, NoPayload: c.NoPayload}); err != nil {
-				s.log.Error("setting what a pod consents to", "uid", podUID, "record", !c.NoRecord, "payload", !c.NoPayload, "err", err)
+			// What was refused must not be recorded because of an error that passes.
+			for said := false; ; said = true {
+				err := rec.SetConsent(podUID, recorder.Consent{NoRecord: c.NoRecord, NoPayload: c.NoPayload})
+				if err == nil || ctx.Err() != nil {
+					return
+				}
+				if !said {
+					s.log.Error("setting what a pod consents to; it is tried again", "uid", podUID, "record", !c.NoRecord, "payload", !c.NoPayload, "err", err)
+				}
+				select {
+				case <-ctx.Done():
+				case <-time.After(consentEvery):
+				}
 			}
 		}
 		g.Go(func() error { return s.kube.Run(ctx, s.containers) })

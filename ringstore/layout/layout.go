@@ -663,7 +663,8 @@ type Ring struct {
 	LimitData   uint32
 	LimitString uint32
 	Exited      uint64
-	_           [6]uint64
+	Handled     uint64
+	_           [5]uint64
 }
 
 // Size and offsets of struct swoll_ring.
@@ -686,6 +687,7 @@ const (
 	RingAtLimitData   = 696
 	RingAtLimitString = 700
 	RingAtExited      = 704
+	RingAtHandled     = 712
 )
 
 // Running is struct swoll_running.
