@@ -443,7 +443,11 @@ func (r *Recorder) adoptRing(ring uint32, dir string) *instance {
 		i.dir, i.byHand = findCgroup(r.h, r.roots, c)
 	}
 	r.instances[ring] = i
-	if named := cmp.Or(r.introduce(i), r.names.read[k.containerID]); named != nil && named.uid == k.uid {
+	named := r.introduce(i)
+	if named == nil || !named.named {
+		named = cmp.Or(r.names.read[k.containerID], named)
+	}
+	if named != nil && named.uid == k.uid {
 		i.known.Store(named)
 		r.names.changed.Store(true)
 	} else if k.uid == "" {
