@@ -664,7 +664,9 @@ type Ring struct {
 	LimitString uint32
 	Exited      uint64
 	Handled     uint64
-	_           [5]uint64
+	Mourned     uint32
+	_           uint32
+	_           [4]uint64
 }
 
 // Size and offsets of struct swoll_ring.
@@ -688,6 +690,7 @@ const (
 	RingAtLimitString = 700
 	RingAtExited      = 704
 	RingAtHandled     = 712
+	RingAtMourned     = 720
 )
 
 // Running is struct swoll_running.
