@@ -67,6 +67,17 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 		v_;                                                 \
 	})
 
+/* 1, or 0 for 0, of a value below 2^32. Without a branch: else the verifier follows each
+ * way on its own. */
+#define any(value)                                               \
+	({                                                       \
+		u64 v_ = (value);                                \
+		asm volatile("%[v] += %[m]; %[v] >>= 32;"        \
+			     : [v] "+r"(v_)                      \
+			     : [m] "r"(0xffffffffull));          \
+		v_;                                              \
+	})
+
 /* Set by the service before loading; the verifier takes them as constants. */
 const volatile struct swoll_shape shape = {};
 const volatile u32 limit_data = 64;
@@ -278,8 +289,9 @@ __noinline u32 take_page(u32 ring_index, u32 lane, u32 number, u64 now)
 		page->life = control->life;
 		publish(page, n << SWOLL_SEQ_SHIFT | SWOLL_OPEN | SWOLL_PAGE_HEAD);
 		cursor->page = index + 1;
-		if (old_page && old_page <= shape.pages) {
-			page = ring + (u64)(old_page - 1) * SWOLL_PAGE;
+		old_page--; /* none wraps to what is beyond all */
+		if (old_page < shape.pages) {
+			page = ring + (u64)old_page * SWOLL_PAGE;
 			publish(page, page->state & ~(u64)SWOLL_OPEN);
 		}
 		return index + 1;
@@ -373,9 +385,9 @@ static __always_inline int find_in_lane(void *ring, u32 lane, u32 need, u64 now,
 		number = below(held, shape.slots);
 		cursor = &slot_of(ring, number)->lane[lane];
 	}
-	index = cursor->page;
-	if (likely(index && index <= shape.pages)) {
-		page = ring + (u64)(index - 1) * SWOLL_PAGE;
+	index = cursor->page - 1; /* none wraps to what is beyond all */
+	if (likely(index < shape.pages)) {
+		page = ring + (u64)index * SWOLL_PAGE;
 		state = page->state;
 		used = state & SWOLL_USED;
 		if (unlikely(now - page->taken > PAGE_AGE_NS) && lane != SWOLL_LANE_BOOT &&
@@ -384,8 +396,8 @@ static __always_inline int find_in_lane(void *ring, u32 lane, u32 need, u64 now,
 		if (likely(used + need <= SWOLL_PAGE))
 			goto found;
 	}
-	index = take_page(control->index, lane, number, now);
-	if (!index || index > shape.pages) {
+	index = take_page(control->index, lane, number, now) - 1;
+	if (index >= shape.pages) {
 		release(cursor, lane);
 		return SWOLL_LOST_NO_PAGE + 1;
 	}
@@ -398,8 +410,8 @@ found:
 	place->cursor = cursor;
 	place->lane = lane;
 	place->number = number;
-	place->page = index - 1;
-	place->at = (index - 1) * SWOLL_PAGE + (used & (SWOLL_PAGE - 1));
+	place->page = index;
+	place->at = index * SWOLL_PAGE + (used & (SWOLL_PAGE - 1));
 	return 0;
 }
 
@@ -427,12 +439,14 @@ static __always_inline int find_place(void *ring, u32 lane, u32 need, u64 now, s
  * itself, it lets the verifier forget the many ways that lead to a place: else
  * it follows each of them through all that comes after.
  *
- *	 63   62 61  58 57  50  49 48 47        32 31                0
- *	+---+---+------+-------+-----+------------+-------------------+
- *	| 1 | 0 |head/4| flags |lane |   cursor   |        at         |
- *	+---+---+------+-------+-----+------------+-------------------+
+ *	 63   62  61  58 57  50  49 48 47        32 31                0
+ *	+---+----+------+-------+-----+------------+-------------------+
+ *	| 1 |more|head/4| flags |lane |   cursor   |        at         |
+ *	+---+----+------+-------+-----+------------+-------------------+
  */
 #define PLACE_FOUND (1ull << 63)
+/* The kernel has filled something in, to be captured. */
+#define PLACE_MORE (1ull << 62)
 
 static __always_inline u64 pack_place(struct place *place)
 {
@@ -570,17 +584,21 @@ static __noinline struct swoll_task *find_task(struct task_struct *task, u64 cgr
 		failed(SWOLL_FAIL_STORAGE);
 		return 0;
 	}
-	/* A call that began elsewhere is not this ring's. */
-	if (st->cgroup && st->ring != arm->ring)
+	control = control_of(ring);
+	/* A call that began elsewhere is not this ring's, nor one of an earlier use of it. */
+	if (st->cgroup && (st->ring != arm->ring || st->start < control->armed))
 		st->flags = 0;
 	st->ring = arm->ring;
 	st->cgroup = cgroup;
 	st->generation = generation;
-	control = control_of(ring);
 	if (st->payload && control->flags & SWOLL_NO_PAYLOAD) {
-		/* Consent was withdrawn while the task was in a call. */
+		/* Consent was withdrawn, maybe while the task was in a call. What it
+		 * captured earlier must go, too: write_call() copies whole words. */
 		st->captures = 0;
 		st->capture_len = 0;
+#pragma clang loop unroll(disable)
+		for (int i = 0; i < SWOLL_CAPTURE / 8; i++)
+			*(volatile u64 *)(st->capture + i * 8) = 0;
 	}
 	st->payload = !(control->flags & SWOLL_NO_PAYLOAD);
 	see_first(control, task->tgid, SWOLL_FIRST_SEEN);
@@ -650,9 +668,11 @@ static __always_inline void read_args(u64 *args, struct pt_regs *regs, u8 abi)
 /* The row of a call; a number beyond the table has the last one, which is empty. */
 static __always_inline u32 row_of(u32 nr, u8 abi)
 {
-	if (nr >= SWOLL_CALLS)
-		nr = SWOLL_CALLS - 1;
-	return abi == 1 ? nr + SWOLL_CALLS : nr;
+	u64 row = at_most(nr, SWOLL_CALLS - 1);
+
+	if (abi == 1)
+		row += SWOLL_CALLS;
+	return row;
 }
 
 static __always_inline const volatile struct swoll_call *call_at(u32 row)
@@ -723,13 +743,40 @@ enum capture_mode {
 	MODE_LATE = 0x80,
 };
 
+/*
+ * What capture() leaves to do behind a capture's head, for the functions that have loops:
+ * called from there they would find too little stack.
+ */
+struct left_over {
+	u64 head;
+	u64 from;
+	u64 count;
+	u64 limit;
+};
+
+static __always_inline u32 word_of(u64 rule)
+{
+	return rule >> 24 & MODE_COMPAT ? 4 : 8;
+}
+
+/* The bytes that a capture takes. */
+static __always_inline int used_by(struct swoll_capture *head)
+{
+	return (SWOLL_CAPTURE_HEAD + at_most(head->len, SWOLL_MAX_LIMIT) + 3) & ~3u;
+}
+
 /* What the following two return beside the count. */
 #define COUNT_FAULT 0x80000000u
 
-/* How many pointers of `word` bytes stand before a NULL. */
-__noinline u32 count_pointers(u64 from, u32 word)
+/* How many pointers stand before a NULL. */
+__noinline u32 count_pointers(struct capture_room *to, u64 rule)
 {
-	u32 i;
+	u32 i, word = word_of(rule);
+	u64 from;
+
+	if (!to)
+		return 0;
+	from = ((struct left_over *)to)->from;
 
 #pragma clang loop unroll(disable)
 	for (i = 0; i < MAX_COUNTED; i++) {
@@ -744,12 +791,17 @@ __noinline u32 count_pointers(u64 from, u32 word)
 	return i;
 }
 
-/* How many directory entries there are in `bytes` bytes; the length of each stands `at`
- * bytes behind its begin. */
-__noinline u32 count_entries(u64 from, u64 bytes, u32 at)
+/* How many directory entries there are; the rule's size is where the length of each
+ * stands. */
+__noinline u32 count_entries(struct capture_room *to, u64 rule)
 {
-	u64 end = from + bytes;
-	u32 i;
+	u32 i, at = rule >> 32 & 0xffff;
+	u64 from, end;
+
+	if (!to)
+		return 0;
+	from = ((struct left_over *)to)->from;
+	end = from + ((struct left_over *)to)->count;
 
 #pragma clang loop unroll(disable)
 	for (i = 0; i < MAX_COUNTED && from < end; i++) {
@@ -763,18 +815,21 @@ __noinline u32 count_entries(u64 from, u64 bytes, u32 at)
 }
 
 /*
- * Reads an array of strings behind a capture's head, each with its NUL, up to about
- * `limit` bytes. What loops add up lives in memory, of which the verifier knows nothing:
+ * Reads an array of strings behind a capture's head, each with its NUL, up to about the
+ * limit. What loops add up lives in memory, of which the verifier knows nothing:
  * then all rounds look alike to it.
  */
-__noinline int gather_strings(struct capture_room *to, u64 from, u32 word, u64 limit)
+__noinline int gather_strings(struct capture_room *to, u64 rule)
 {
 	struct swoll_capture *head = (void *)to;
-	u32 len;
+	u32 len, word = word_of(rule);
+	u64 from, limit;
 	long n;
 
 	if (!to)
 		return 0;
+	from = ((struct left_over *)to)->from;
+	limit = ((struct left_over *)to)->limit;
 #pragma clang loop unroll(disable)
 	for (int i = 0; i < MAX_STRINGS; i++) {
 		u64 string = 0;
@@ -804,19 +859,21 @@ __noinline int gather_strings(struct capture_room *to, u64 from, u32 word, u64 l
 	return 0;
 }
 
-/*
- * Gathers behind a capture's head what `count` iovecs point to, at most `left` bytes of
- * them; the low half of `how` is the limit, the high half the bytes of a pointer.
- */
-__noinline int gather(struct capture_room *to, u64 from, u64 count, u64 left, u64 how)
+/* Gathers behind a capture's head what iovecs point to; at exit, no more than `ret`
+ * bytes, unless the rule's size says that those are not what it counts. */
+__noinline int gather(struct capture_room *to, u64 rule, s64 ret)
 {
 	struct swoll_capture *head = (void *)to;
-	u64 limit = (u32)how, most = SWOLL_PIECE, vector[2];
+	u64 limit, most = SWOLL_PIECE, left, from, count, vector[2];
 	volatile u64 *rest;
-	u32 word = how >> 32, len;
+	u32 word = word_of(rule), len;
 
 	if (!to)
 		return 0;
+	from = ((struct left_over *)to)->from;
+	count = ((struct left_over *)to)->count;
+	limit = ((struct left_over *)to)->limit;
+	left = ret >= 0 && rule >> 24 & SWOLL_RULE_EXIT && !(rule >> 32 & 0xffff) ? ret : ~0ull;
 	/* Of several buffers each has its share, and a little at least. */
 	if (count > 1) {
 		most = limit / 2 < SWOLL_PIECE_MIN ? SWOLL_PIECE_MIN : limit / 2;
@@ -834,16 +891,16 @@ __noinline int gather(struct capture_room *to, u64 from, u64 count, u64 left, u6
 
 		left = *rest;
 		if (i >= count || !left)
-			return 0;
+			goto out;
 		len = head->len;
 		if (len >= limit || len > SWOLL_MAX_LIMIT - SWOLL_PIECE - 8) {
 			head->status |= SWOLL_CAPTURE_CUT;
-			return 0;
+			goto out;
 		}
 		vector[0] = vector[1] = 0;
 		if (bpf_probe_read_user(vector, word == 4 ? 8 : 16, (void *)from)) {
 			head->status |= SWOLL_CAPTURE_FAULT;
-			return 0;
+			goto out;
 		}
 		if (word == 4) {
 			vector[1] = vector[0] >> 32;
@@ -863,13 +920,14 @@ __noinline int gather(struct capture_room *to, u64 from, u64 count, u64 left, u6
 		piece = at_most(piece, SWOLL_PIECE);
 		if (piece && bpf_probe_read_user(to->bytes + SWOLL_CAPTURE_HEAD + len, piece, (void *)vector[0])) {
 			head->status |= SWOLL_CAPTURE_FAULT;
-			return 0;
+			goto out;
 		}
 		head->len = len + piece;
 	}
 	if (count > MAX_PIECES)
 		head->status |= SWOLL_CAPTURE_CUT;
-	return 0;
+out:
+	return used_by(head);
 }
 
 /*
@@ -878,7 +936,7 @@ __noinline int gather(struct capture_room *to, u64 from, u64 count, u64 left, u6
  * Returns the bytes used, padded to 4. Global, so that the verifier looks at it
  * once and not at every place that calls it.
  */
-__noinline int capture(struct capture_room *to, u64 from, u64 count, u64 rule, s64 ret)
+__noinline int capture(struct capture_room *to, u64 from, u64 count, u64 rule)
 {
 	u8 how = rule, arg = rule >> 8, flags = rule >> 24, mode = flags;
 	u32 size = rule >> 32 & 0xffff, word = mode & MODE_COMPAT ? 4 : 8;
@@ -984,30 +1042,38 @@ __noinline int capture(struct capture_room *to, u64 from, u64 count, u64 rule, s
 	head->len = 0;
 	head->arg = arg;
 	head->status = status;
-	if (how == SWOLL_HOW_POINTERS || how == SWOLL_HOW_ENTRIES) {
-		u32 found = how == SWOLL_HOW_ENTRIES ? count_entries(from, count, size) :
-						       count_pointers(from, word);
-
-		if (found & COUNT_FAULT)
-			head->status |= SWOLL_CAPTURE_FAULT;
-		found &= ~COUNT_FAULT;
-		if (found >= MAX_COUNTED)
-			head->status |= SWOLL_CAPTURE_CUT;
-		*(u32 *)data = found;
-		head->len = 4;
-	} else if (how == SWOLL_HOW_STRINGS) {
-		gather_strings(to, from, word, limit);
-	} else if (how == SWOLL_HOW_IOVEC) {
-		gather(to, from, count, ret >= 0 && flags & SWOLL_RULE_EXIT && !size ? ret : ~0ull,
-		       limit | (u64)word << 32);
-	}
-	len = at_most(head->len, SWOLL_MAX_LIMIT);
-	return (SWOLL_CAPTURE_HEAD + len + 3) & ~3u;
+	((struct left_over *)to)->from = from;
+	((struct left_over *)to)->count = count;
+	((struct left_over *)to)->limit = limit;
+	return -1;
 whole:
 	/* One store, so that who copies it at once need not wait for several. */
 	len = at_most(len, SWOLL_MAX_LIMIT);
 	*(u32 *)head = len | (u32)arg << 16 | status << 24;
 	return (SWOLL_CAPTURE_HEAD + len + 3) & ~3u;
+}
+
+/* Does what capture() left to do, but for gather(). */
+__noinline int finish(struct capture_room *to, u64 rule)
+{
+	struct swoll_capture *head = (void *)to;
+	u32 found;
+
+	if (!to)
+		return 0;
+	if ((u8)rule == SWOLL_HOW_STRINGS) {
+		gather_strings(to, rule);
+	} else {
+		found = (u8)rule == SWOLL_HOW_ENTRIES ? count_entries(to, rule) : count_pointers(to, rule);
+		if (found & COUNT_FAULT)
+			head->status |= SWOLL_CAPTURE_FAULT;
+		found &= ~COUNT_FAULT;
+		if (found >= MAX_COUNTED)
+			head->status |= SWOLL_CAPTURE_CUT;
+		*(u32 *)&to->bytes[SWOLL_CAPTURE_HEAD] = found;
+		head->len = 4;
+	}
+	return used_by(head);
 }
 
 /* One rule of a call, to where capture_room bytes may be written. */
@@ -1025,7 +1091,10 @@ static __always_inline u32 apply(void *to, const volatile struct swoll_capture_r
 		count = ret > 0 ? ret : 0;
 	else if (by < 6)
 		count = *(const u64 *)((const void *)args + (by & 7) * 8);
-	used = capture(to, *(const u64 *)((const void *)args + (arg & 7) * 8), count, bits | (u64)mode << 24, ret);
+	bits |= (u64)mode << 24;
+	used = capture(to, *(const u64 *)((const void *)args + (arg & 7) * 8), count, bits);
+	if (used < 0)
+		used = (u8)bits == SWOLL_HOW_IOVEC ? gather(to, bits, ret) : finish(to, bits);
 	if (used < 0 || used > sizeof(struct capture_room))
 		return 0;
 	return used;
@@ -1161,8 +1230,8 @@ int BPF_PROG(sys_enter, struct pt_regs *regs, long id)
  * Writes the record of a call. `finished`: it returned `ret`; else it is
  * recorded as having not.
  */
-static __always_inline int write_call(void *ring, struct swoll_task *st, u32 tid, u32 tgid,
-				      s64 ret, bool finished, bool entered, bool hot)
+static __always_inline int write_call(void *ring, struct swoll_task *st, struct task_struct *task, s64 ret,
+				      bool finished, bool entered, bool hot, const void *again)
 {
 	const volatile struct swoll_call *call;
 	struct swoll_record *record;
@@ -1170,19 +1239,19 @@ static __always_inline int write_call(void *ring, struct swoll_task *st, u32 tid
 	void *next;
 	u32 lane = SWOLL_LANE_RECENT, need, at, head, captures = 0, len, nargs;
 	u32 bytes = shape.bytes;
-	u64 now, start, duration, found;
+	u64 now, start, duration, found, more = 0, yes, error;
 	u8 flags, wide = 0, rules, enters;
 
 	call = call_at(st->row);
-	nargs = call->args;
 	rules = call->rules;
 	enters = call->enters;
-	if (nargs > 6)
-		nargs = 6;
 	if (unlikely(ret < 0 && ret >= -4095)) {
 		/* What failed has filled nothing in. */
 		rules = enters;
-		if (!routine[-ret & (SWOLL_ERRNOS - 1)] && finished)
+		error = -ret;
+		/* So that the compiler does not subtract from the table's address. */
+		asm volatile("" : "+r"(error));
+		if (!routine[error & (SWOLL_ERRNOS - 1)] && finished)
 			lane = SWOLL_LANE_ERROR;
 		else if (call->flags & SWOLL_CALL_LIFE)
 			lane = SWOLL_LANE_LIFE;
@@ -1205,33 +1274,30 @@ static __always_inline int write_call(void *ring, struct swoll_task *st, u32 tid
 		duration = now - start;
 	}
 	head = SWOLL_RECORD_HEAD;
-	if (tid != tgid) {
-		flags |= SWOLL_THREAD;
-		head += 4;
-	}
-	if (unlikely(duration >> 32)) {
-		flags |= SWOLL_LONG_DURATION;
-		head += 8;
-	}
-	if ((s32)ret != ret) {
-		flags |= SWOLL_LONG_RETURN;
-		head += 8;
-	}
+	yes = any((u32)(task->pid ^ task->tgid));
+	flags |= yes * SWOLL_THREAD;
+	head += yes * 4;
+	yes = any(duration >> 32);
+	flags |= yes * SWOLL_LONG_DURATION;
+	head += yes * 8;
+	yes = any((u64)(ret + (1ll << 31)) >> 32);
+	flags |= yes * SWOLL_LONG_RETURN;
+	head += yes * 8;
 	len = st->capture_len;
-	if (len > SWOLL_CAPTURE)
-		len = SWOLL_CAPTURE;
-	need = head + nargs * 8 + (len ? len + 32 : 0) + 16;
+	need = head + call->args * 8 + len + any(len) * 32 + 16;
 	if (rules > enters) {
 		u32 room = call->room;
 
-		/* The usual one rule that takes what the return value says. */
+		/* The usual one rule that takes what the return value says, and what
+		 * capture() may leave for finish(). */
 		if (rules - enters == 1 && call->rule[below((u64)enters, SWOLL_CALL_CAPTURES)].count == SWOLL_COUNT_RETURN) {
-			u64 most = ret * call->rule[below((u64)enters, SWOLL_CALL_CAPTURES)].size + 2 * SWOLL_CAPTURE_HEAD;
+			u64 most = ret * call->rule[below((u64)enters, SWOLL_CALL_CAPTURES)].size + SWOLL_PIECE_MIN;
 
 			if (most < room)
 				room = most;
 		}
 		need += room;
+		more = PLACE_MORE;
 	}
 
 	if (hot) {
@@ -1248,7 +1314,7 @@ static __always_inline int write_call(void *ring, struct swoll_task *st, u32 tid
 		lose(ring, found - 1);
 		return 0;
 	}
-	*(volatile u64 *)&st->place = found | (u64)flags << 50 | (u64)(head / 4) << 58;
+	*(volatile u64 *)&st->place = found | more | (u64)flags << 50 | (u64)(head / 4) << 58;
 	found = *(volatile u64 *)&st->place;
 	unpack_place(ring, found, &place);
 	flags = found >> 50;
@@ -1258,19 +1324,40 @@ static __always_inline int write_call(void *ring, struct swoll_task *st, u32 tid
 		goto drop;
 	record = ring + at;
 	at += head;
+	/* Now, though the rest comes last, and read again: else the stack has to keep it,
+	 * of which there is little, and the verifier all that it can be. */
+	if (hot) {
+		start = *(volatile u64 *)&st->start;
+		duration = now - start;
+		ret = *(volatile u64 *)again;
+	}
+	record->start = start;
+	record->tid = *(volatile int *)&task->pid;
+	record->duration = duration;
+	record->ret = ret;
+	next = (void *)record + SWOLL_RECORD_HEAD;
+	if (flags & SWOLL_THREAD) {
+		record->tgid = *(volatile int *)&task->tgid;
+		next += 4;
+	}
+	if (unlikely(flags & SWOLL_LONG_DURATION)) {
+		*(u64 *)next = duration;
+		next += 8;
+	}
+	if (flags & SWOLL_LONG_RETURN)
+		*(u64 *)next = ret;
+	nargs = at_most(*(const volatile u8 *)&call->args, 6);
+	len = at_most(*(volatile u16 *)&st->capture_len, SWOLL_CAPTURE);
 
 	/* Eight bytes each time; the next one begins where this one's end. Without
 	 * branches: the verifier would follow each way of each argument. */
 #define ARG(i)                                                               \
 	if (nargs > i) {                                                     \
-		u64 value = st->args[i], high = value >> 32;                 \
+		u64 value = st->args[i], high = any(value >> 32);            \
                                                                              \
 		if (at > bytes - SWOLL_PAGE + 128)                           \
 			goto drop;                                           \
 		*(u64 *)(ring + at) = value;                                 \
-		asm volatile("%[h] += %[m]; %[h] >>= 32;"                    \
-			     : [h] "+r"(high)                                \
-			     : [m] "r"(0xffffffffull)); /* 1, or 0 for 0 */  \
 		at += 4 + ((high & 1) << 2);                                 \
 		wide |= (high & 1) << i;                                     \
 	}
@@ -1298,7 +1385,10 @@ static __always_inline int write_call(void *ring, struct swoll_task *st, u32 tid
 		at += len;
 		captures = st->captures;
 	}
-	if (rules - enters == 1) {
+	enters = call->enters;
+	if (!(found & PLACE_MORE)) {
+		/* That was all. */
+	} else if (call->rules - enters == 1) {
 		struct swoll_capture *filled = ring + at;
 
 		if (at > bytes - sizeof(struct capture_room))
@@ -1307,7 +1397,7 @@ static __always_inline int write_call(void *ring, struct swoll_task *st, u32 tid
 		captures++;
 		if (filled->status & SWOLL_CAPTURE_CUT)
 			flags |= SWOLL_CUT;
-	} else if (rules > enters) {
+	} else {
 		u32 result = capture_exit(st, at, ret);
 
 		at += result & EXIT_BYTES;
@@ -1324,21 +1414,6 @@ static __always_inline int write_call(void *ring, struct swoll_task *st, u32 tid
 	record->nr = st->nr;
 	record->wide = wide;
 	record->shape = nargs | captures << 4;
-	record->start = start;
-	record->tid = tid;
-	record->duration = duration;
-	record->ret = ret;
-	next = (void *)record + SWOLL_RECORD_HEAD;
-	if (flags & SWOLL_THREAD) {
-		record->tgid = tgid;
-		next += 4;
-	}
-	if (unlikely(flags & SWOLL_LONG_DURATION)) {
-		*(u64 *)next = duration;
-		next += 8;
-	}
-	if (flags & SWOLL_LONG_RETURN)
-		*(u64 *)next = ret;
 	done(ring, &place, len, now);
 	return 0;
 drop:
@@ -1348,7 +1423,7 @@ drop:
 }
 
 /* The rare kinds: a call that has not returned, or of which only the return was seen. */
-__noinline int write_odd_call(struct swoll_task *st, u32 tid, u32 tgid, s64 ret, u32 finished)
+__noinline int write_odd_call(struct swoll_task *st, s64 ret, u32 finished)
 {
 	void *ring;
 
@@ -1357,7 +1432,7 @@ __noinline int write_odd_call(struct swoll_task *st, u32 tid, u32 tgid, s64 ret,
 	ring = ring_at(st->ring);
 	if (!ring)
 		return 0;
-	return write_call(ring, st, tid, tgid, ret, finished, !finished, false);
+	return write_call(ring, st, bpf_get_current_task_btf(), ret, finished, !finished, false, 0);
 }
 
 SEC("tp_btf/sys_exit")
@@ -1381,7 +1456,7 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 		/* A call that began before a death and outlived it was running then. */
 		if (!(state & SWOLL_FROZEN) && flags & SWOLL_TASK_RUNNING &&
 		    st->start < control->death.time)
-			write_odd_call(st, task->pid, task->tgid, 0, false);
+			write_odd_call(st, 0, false);
 		else
 			lose(ring, SWOLL_LOST_FROZEN);
 		goto out;
@@ -1411,17 +1486,17 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 		/* Killed while a tracer held it at the entry: it never got further. */
 		if (ret == -38 /* ENOSYS */ && task->signal->flags & SIGNAL_GROUP_EXIT) {
 			st->start = bpf_ktime_get_ns();
-			write_odd_call(st, task->pid, task->tgid, 0, false);
+			write_odd_call(st, 0, false);
 			goto out;
 		}
 		if (!(call_at(st->row)->flags & SWOLL_CALL_EXEC))
 			capture_entry(st, st->nr, 1);
-		write_odd_call(st, task->pid, task->tgid, ret, true);
+		write_odd_call(st, ret, true);
 		goto out;
 	}
 	if (unlikely(flags & SWOLL_TASK_FAULT) && !(call_at(st->row)->flags & SWOLL_CALL_EXEC))
 		capture_entry(st, st->nr, 1);
-	write_call(ring, st, task->pid, task->tgid, ret, true, true, true);
+	write_call(ring, st, task, ret, true, true, true, ctx + 1);
 	if (unlikely(call_at(st->row)->flags & SWOLL_CALL_CRED) && ret >= 0) {
 		u32 zero = 0;
 		struct scratch *scratch = bpf_map_lookup_elem(&scratches, &zero);
@@ -1543,6 +1618,8 @@ static __always_inline bool begin_death(void *ring, struct task_struct *task, u3
 	struct swoll_death *death = &control->death;
 	u32 old;
 
+	if (control->mourned == task->tgid)
+		return false;
 	if (control->flags & (SWOLL_FROZEN | SWOLL_DYING) || death->ready) {
 		if (death->tgid != task->tgid)
 			lose(ring, SWOLL_LOST_DEATH);
@@ -1602,8 +1679,9 @@ int BPF_PROG(signal_deliver, int sig, struct kernel_siginfo *info, struct k_siga
 			flags = SWOLL_SIGNAL_IGNORED;
 		else if (!in_set(SIG_HARMLESS, signal) && !(task->signal->flags & SIGNAL_UNKILLABLE))
 			flags = SWOLL_SIGNAL_FATAL;
-		scratch->signal.code = info->si_code;
-		scratch->signal.error = info->si_errno;
+		/* Some kernels take this pointer for one that may be none. */
+		scratch->signal.code = BPF_CORE_READ(info, si_code);
+		scratch->signal.error = BPF_CORE_READ(info, si_errno);
 		bpf_probe_read_kernel(&fields, sizeof(fields), (void *)info + 16);
 		bpf_probe_read_kernel(scratch->signal.more, sizeof(scratch->signal.more), (void *)info + 24);
 		if (!(control->flags & (SWOLL_FROZEN | SWOLL_DYING))) {
@@ -1651,7 +1729,7 @@ int BPF_PROG(sched_process_exit, struct task_struct *p)
 	void *ring;
 	u64 now;
 	u32 zero = 0, status, state, flags = 0;
-	bool first, oom;
+	bool first, oom, mourned;
 
 	if (!st)
 		return 0;
@@ -1673,10 +1751,18 @@ int BPF_PROG(sched_process_exit, struct task_struct *p)
 	if (oom)
 		flags |= SWOLL_EXIT_OOM;
 	state = control->flags;
+	mourned = flags & SWOLL_EXIT_GROUP && control->mourned == task->tgid;
+	if (mourned) {
+		control->mourned = 0;
+		if (first) {
+			control->first = 0;
+			control->first_by = 0;
+		}
+	}
 	if (state & SWOLL_FROZEN)
 		goto out;
 	if (st->flags & SWOLL_TASK_RUNNING && (!(state & SWOLL_DYING) || st->start < death->time))
-		write_odd_call(st, task->pid, task->tgid, 0, false);
+		write_odd_call(st, 0, false);
 	st->flags = 0;
 	now = bpf_ktime_get_ns();
 	if (!(state & SWOLL_DYING) || death->tgid == task->tgid) {
@@ -1685,7 +1771,7 @@ int BPF_PROG(sched_process_exit, struct task_struct *p)
 		write_event(st->ring, task, &scratch->event, SWOLL_EXIT, sizeof(scratch->exit),
 			    SWOLL_LANE_LIFE, now);
 	}
-	if (!(flags & SWOLL_EXIT_GROUP))
+	if (!(flags & SWOLL_EXIT_GROUP) || mourned)
 		goto out;
 	if (state & SWOLL_DYING) {
 		if (death->tgid == task->tgid) {
@@ -1784,10 +1870,33 @@ static __always_inline bool is_qos(const char *name)
 	if (name[0] == 'k' && name[1] == 'u' && name[4] == 'l' && name[7] == '-')
 		name += 8;
 	if (name[0] == 'k' && name[8] == '-') {
-		/* kubepods-pod<uid>.slice is a pod, kubepods-b... a QoS level */
-		return name[9] == 'b';
+		/* The level ends in .slice, where its pods go on with -pod<uid>.slice. */
+		return name[9] == 'b' && (name[10] == 'u' ? name[18] == '.' : name[19] == '.');
 	}
 	return name[0] == 'b' && name[1] && (name[1] == 'u' || name[1] == 'e');
+}
+
+/* Tells whether a name is the literal, its NUL included. */
+#define is(name, literal) same(name, literal, sizeof(literal))
+static __always_inline bool same(const char *a, const char *b, u32 len)
+{
+	for (u32 i = 0; i < len; i++) {
+		if (a[i] != b[i])
+			return false;
+	}
+	return true;
+}
+
+/* Where the kubelet keeps its pods, by any driver. */
+static __always_inline bool is_kubepods(const char *name)
+{
+	return is(name, "kubepods") || is(name, "kubepods.slice") || is(name, "kubelet-kubepods.slice");
+}
+
+/* Where kind has it put them. */
+static __always_inline bool is_kubelet(const char *name)
+{
+	return is(name, "kubelet") || is(name, "kubelet.slice");
 }
 
 /* What a pod does not consent to. */
@@ -1801,6 +1910,7 @@ static __always_inline u32 consent_of(struct swoll_cgroup_name *pod)
 SEC("tp_btf/cgroup_mkdir")
 int BPF_PROG(cgroup_mkdir, struct cgroup *cgrp, const char *path)
 {
+	struct swoll_cgroup_name name = {};
 	struct kernfs_node *parent;
 	struct swoll_watch *watch;
 	struct swoll_arm *arm;
@@ -1822,13 +1932,27 @@ int BPF_PROG(cgroup_mkdir, struct cgroup *cgrp, const char *path)
 	watch = bpf_map_lookup_elem(&watches, &parent_id);
 	if (!watch)
 		return 0;
-	if (watch->depth <= 1) {
-		arm_ring(cgrp, parent, id, watch->consent);
+	bpf_probe_read_kernel_str(name.name, sizeof(name.name), cgrp->kn->name);
+	if (watch->kubepods == SWOLL_WATCH_ABOVE) {
+		struct swoll_watch child = { .depth = watch->depth, .kubepods = SWOLL_WATCH_ABOVE };
+
+		if (is_kubepods(name.name)) {
+			child.depth = 2;
+			child.kubepods = SWOLL_WATCH_KUBEPODS;
+		} else if (!is_kubelet(name.name)) {
+			return 0;
+		}
+		if (bpf_map_update_elem(&watches, &id, &child, BPF_ANY))
+			failed(SWOLL_FAIL_WATCH);
+	} else if (watch->depth <= 1) {
+		/* Where somebody watches a QoS level, pods are what is recorded. */
+		u32 consent = watch->consent | (watch->kubepods ? 0 : consent_of(&name));
+
+		if (!(consent & SWOLL_CONSENT_NO_RECORD))
+			arm_ring(cgrp, parent, id, consent);
 	} else {
 		struct swoll_watch child = { .depth = watch->depth - 1, .kubepods = watch->kubepods };
-		struct swoll_cgroup_name name = {};
 
-		bpf_probe_read_kernel_str(name.name, sizeof(name.name), cgrp->kn->name);
 		if (watch->kubepods && is_qos(name.name)) {
 			child.depth = watch->depth;
 		} else if (watch->kubepods) {
@@ -1965,6 +2089,7 @@ struct swoll_types {
 	enum swoll_place place;
 	enum swoll_alert_kind alert_kind;
 	enum swoll_consent consent;
+	enum swoll_watch_kubepods watch_kubepods;
 	enum swoll_task_flag task_flag;
 	enum swoll_none none;
 	enum swoll_call_flag call_flag;

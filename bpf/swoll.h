@@ -259,7 +259,11 @@ struct swoll_ring {
 	__u32 limit_data;	/* capture limits of this ring, bytes */
 	__u32 limit_string;
 	__u64 exited;	 /* when the first process ended cleanly, ns; 0: not */
-	__u64 spare[6];
+	__u64 handled;	 /* time of the last death that the service has dealt with */
+	__u32 mourned;	 /* tgid of a process whose death was dealt with before its last thread
+			  * was gone: what else comes of it is no other death; 0: none */
+	__u32 pad;
+	__u64 spare[4];
 };
 enum swoll_ring_flag {
 	SWOLL_FROZEN = 1,	/* nothing is written */
@@ -322,11 +326,16 @@ struct swoll_arm {
 	__u64 life;
 };
 
+enum swoll_watch_kubepods {
+	SWOLL_WATCH_KUBEPODS = 1, /* QoS levels below it do not count; what it counts down
+				   * to are pods, and their containers */
+	SWOLL_WATCH_ABOVE = 2,	  /* only kubepods itself counts, once it is made below it */
+};
+
 /* In the watch map: a cgroup below which containers appear. */
 struct swoll_watch {
 	__u32 depth;	/* 1: its children are containers */
-	__u32 kubepods;	/* 1: QoS levels below it do not count, and its grandchildren's
-			 * parents are pods */
+	__u32 kubepods;	/* enum swoll_watch_kubepods */
 	__u32 consent;	/* enum swoll_consent, of a pod */
 	__u32 pad;
 };

@@ -194,6 +194,7 @@ func (r *Recorder) copyRings(list []*instance) (metas []*ringstore.Meta, images 
 			return nil, nil, fmt.Errorf("copying the ring of %s: %w", i, err)
 		}
 		if ok {
+			r.redact(meta, img)
 			metas, images = append(metas, meta), append(images, img)
 		}
 	}
@@ -201,6 +202,13 @@ func (r *Recorder) copyRings(list []*instance) (metas []*ringstore.Meta, images 
 		return nil, nil, api.Errorf(api.CodeNotFound, "the history was just freed")
 	}
 	return metas, images, nil
+}
+
+// redact masks secrets in what was copied from a ring, before anybody sees it.
+func (r *Recorder) redact(meta *ringstore.Meta, img *ringstore.Image) {
+	if n := img.Redact(r.cfg.Secrets.Mask); n > 0 {
+		meta.Notes = append(meta.Notes, fmt.Sprintf("%d secrets, by what they look like, are masked with asterisks", n))
+	}
 }
 
 // histories decodes the rings of several instances as of one instant.
@@ -354,6 +362,10 @@ func (r *Recorder) save(i *instance, trigger, reason string, death bool) (api.Sn
 	var meta *ringstore.Meta
 	var img *ringstore.Image
 	var err error
+	// Consent is not withdrawn between the copy and its file.
+	i.saving.RLock()
+	saved := sync.OnceFunc(i.saving.RUnlock)
+	defer saved()
 	ok := i.alive(func() {
 		c := r.k.control(i.ring)
 		if death {
@@ -380,7 +392,9 @@ func (r *Recorder) save(i *instance, trigger, reason string, death bool) (api.Sn
 		return api.Snapshot{}, api.Errorf(api.CodeNotFound, "the history of %s was just freed", i)
 	}
 	meta.Trigger, meta.Reason = trigger, reason
+	r.redact(meta, img)
 	snap, err := r.store.save(meta, img)
+	saved()
 	if err != nil {
 		if errors.Is(err, errNoStore) {
 			return snap, api.Errorf(api.CodeUnavailable, "%w", err).WithHint("start swolld with --state-dir")
@@ -390,8 +404,9 @@ func (r *Recorder) save(i *instance, trigger, reason string, death bool) (api.Sn
 	r.metrics.saved(trigger)
 	if snap.Namespace != unknown {
 		r.announce(snap)
-	} else if w := i.who(); w.named {
-		r.nameSnapshots(w) // it got its name while the snapshot was written
+	}
+	if w := i.who(); w.namespace != unknown && w.uid != "" {
+		r.nameSnapshots(w) // it may have got its name while the snapshot was written
 	}
 	return snap, nil
 }
@@ -537,8 +552,14 @@ func (r *Recorder) Record(_ context.Context, cgroup, name string) (api.Pod, erro
 	if _, err := r.find(api.Selector{Namespace: api.HostNamespace, Pod: name}); err == nil && !r.allGone(name) {
 		return api.Pod{}, api.Errorf(api.CodeConflict, "the name %s is taken", name).WithHint("give another --name, or swoll-dump forget %s", name)
 	}
-	if err := r.arm(dir, name); err != nil {
+	r.consents.mu.Lock()
+	err = r.arm(dir, name)
+	r.consents.mu.Unlock()
+	if err != nil {
 		switch {
+		case errors.Is(err, errNoConsent):
+			return api.Pod{}, api.Errorf(api.CodeConflict, "cgroup %s: %w", cgroup, err).
+				WithHint("remove the annotation swoll.dev/record from the pod")
 		case errors.Is(err, errRecorded):
 			return api.Pod{}, api.Errorf(api.CodeConflict, "cgroup %s: %w", cgroup, err)
 		case errors.Is(err, errNoRing):

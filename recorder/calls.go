@@ -86,9 +86,9 @@ func callRow(call *syscalls.Call, rules []syscalls.Rule, dataLimit, stringLimit 
 		case r.How == syscalls.HowSockaddr:
 			most = 128
 		case r.How == syscalls.HowPointers || r.How == syscalls.HowEntries:
-			most = 16 // with what counting needs
+			most = layout.SizesPieceMin - layout.SizesCaptureHead // what capture() leaves for finish()
 		case r.How == syscalls.HowIovec:
-			most = min(4*dataLimit+layout.SizesPiece, most)
+			// All of it: gathering keeps a number at its end.
 		case r.Flags&syscalls.Data != 0:
 			most = dataLimit
 		case r.How == syscalls.HowString:

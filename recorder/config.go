@@ -15,6 +15,7 @@ import (
 
 	"github.com/swoll-recorder/swoll/api"
 	"github.com/swoll-recorder/swoll/recorder/containers"
+	"github.com/swoll-recorder/swoll/recorder/secrets"
 	"github.com/swoll-recorder/swoll/ringstore/layout"
 )
 
@@ -34,8 +35,13 @@ type Config struct {
 	DataLimit   int // bytes kept of a data buffer; 0: 64
 	StringLimit int // bytes kept of a string; 0: 256
 
+	// Secrets are masked in all that leaves the rings: dumps, snapshots, verdicts. Nil:
+	// nothing is.
+	Secrets *secrets.Patterns
+
 	SnapshotMaxBytes int64 // quota of the state directory; 0: 1 GiB
 	SnapshotKeep     int   // snapshots kept per container; 0: 8
+	SnapshotsPerHour int   // of deaths, saved per container; 0: 60
 
 	// KeepExited is how long the history of a container that is gone stays in its ring,
 	// while the pool has others; 0: 1 hour.
@@ -44,8 +50,8 @@ type Config struct {
 	// Containers names what is recorded, and is told of it; nil: pods are known by what
 	// their cgroups are called only.
 	Containers *containers.Collection
-	// OnSnapshot is called for each snapshot that was saved, once its container is known
-	// by name. It must not block. May be nil.
+	// OnSnapshot is called for each snapshot that was saved, once its pod is known by name.
+	// It must not block. May be nil.
 	OnSnapshot func(api.Snapshot)
 
 	NodeName   string                // names the node in snapshots; empty: the host name
@@ -72,6 +78,9 @@ func (c Config) withDefaults() (Config, error) {
 	def(&c.SnapshotMaxBytes, 1<<30)
 	if c.SnapshotKeep == 0 {
 		c.SnapshotKeep = 8
+	}
+	if c.SnapshotsPerHour == 0 {
+		c.SnapshotsPerHour = 60
 	}
 	if c.KeepExited == 0 {
 		c.KeepExited = time.Hour
@@ -103,7 +112,7 @@ func (c Config) withDefaults() (Config, error) {
 		return c, fmt.Errorf("string limit of %d bytes: must be 8 to %d", c.StringLimit, layout.SizesMaxLimit)
 	case c.KeepExited < 0:
 		return c, fmt.Errorf("keeping exited containers for %v: must not be negative", c.KeepExited)
-	case c.SnapshotMaxBytes < 0 || c.SnapshotKeep < 0:
+	case c.SnapshotMaxBytes < 0 || c.SnapshotKeep < 0 || c.SnapshotsPerHour < 0:
 		return c, fmt.Errorf("snapshot quota: must not be negative")
 	}
 	return c, nil

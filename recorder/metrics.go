@@ -15,6 +15,7 @@ type metrics struct {
 	r         *Recorder
 	snapshots *prometheus.CounterVec
 	failures  prometheus.Counter
+	limited   prometheus.Counter
 
 	rings, unarmed, armed, alertsLost, helpers, lost *prometheus.Desc
 	stored, storedBytes, memory                      *prometheus.Desc
@@ -31,6 +32,9 @@ func newMetrics(r *Recorder) *metrics {
 		}, []string{"trigger"}),
 		failures: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "swoll_snapshot_failures_total", Help: "Attempts to save a snapshot that failed.",
+		}),
+		limited: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "swoll_snapshots_limited_total", Help: "Deaths of which no snapshot was saved, since the container had died too often in the last hour.",
 		}),
 		rings:       desc("rings", "Rings of the node, by state.", "state"),
 		memory:      desc("ring_memory_bytes", "Ring memory of the node, all told."),
@@ -50,11 +54,13 @@ func newMetrics(r *Recorder) *metrics {
 
 func (m *metrics) saved(trigger string) { m.snapshots.WithLabelValues(trigger).Inc() }
 func (m *metrics) saveFailed()          { m.failures.Inc() }
+func (m *metrics) saveLimited()         { m.limited.Inc() }
 
 // Describe implements prometheus.Collector.
 func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
 	m.snapshots.Describe(ch)
 	m.failures.Describe(ch)
+	m.limited.Describe(ch)
 	for _, d := range []*prometheus.Desc{m.rings, m.memory, m.armed, m.unarmed, m.alertsLost, m.helpers, m.lost, m.stored, m.storedBytes} {
 		ch <- d
 	}
@@ -64,6 +70,7 @@ func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
 func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	m.snapshots.Collect(ch)
 	m.failures.Collect(ch)
+	m.limited.Collect(ch)
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}

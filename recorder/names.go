@@ -1,7 +1,9 @@
 package recorder
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"maps"
 	"os"
@@ -10,6 +12,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"github.com/google/renameio/v2"
 
 	"github.com/swoll-recorder/swoll/api"
 	"github.com/swoll-recorder/swoll/recorder/containers"
@@ -28,7 +32,7 @@ const nameWait = 500 * time.Millisecond
 // known is what is known of whose history an instance is. It is replaced, never changed.
 type known struct {
 	identity
-	named  bool   // identity is what the collection of containers says
+	named  bool   // the collection of containers knows the container, not just its pod
 	number int    // the restart count; where the name is not known, counts the lives under this identity
 	image  string // empty where it is not known
 	labels map[string]string
@@ -53,20 +57,23 @@ const unknown = "unknown"
 // who is what is known of the instance's container at present.
 func (i *instance) who() *known { return i.known.Load() }
 
-// knownOf is what the collection says of a container; nil if that is not yet enough to
-// name it.
+// knownOf is what the collection says of a container; nil if not even its pod is known. A
+// container without a name is called by its ID, cut short.
 func knownOf(c *containers.Container) *known {
-	if c.Namespace == "" || c.Pod == "" || c.Name == "" || c.Kind == containers.KindSandbox {
+	if c.Namespace == "" || c.Pod == "" || c.Kind == containers.KindSandbox {
 		return nil
 	}
 	return &known{
-		identity: identity{namespace: c.Namespace, pod: c.Pod, uid: c.PodUID, container: c.Name, containerID: c.ID},
-		named:    true,
+		identity: identity{namespace: c.Namespace, pod: c.Pod, uid: c.PodUID, container: cmp.Or(c.Name, shortID(c.ID)), containerID: c.ID},
+		named:    c.Name != "",
 		number:   c.RestartCount,
 		image:    c.Image,
 		labels:   c.Labels,
 	}
 }
+
+// shortID is a container's ID as people write it.
+func shortID(id string) string { return id[:min(12, len(id))] }
 
 func (k *known) equal(o *known) bool {
 	return k.identity == o.identity && k.named == o.named && k.number == o.number && k.image == o.image && maps.Equal(k.labels, o.labels)
@@ -141,7 +148,7 @@ func (r *Recorder) learn(c *containers.Container) {
 		return
 	}
 	for _, i := range r.all() {
-		if w := i.who(); w.containerID == c.ID && !w.equal(k) {
+		if w := i.who(); w.containerID == c.ID && !w.equal(k) && (k.named || !w.named) {
 			r.rename(i, k)
 		}
 	}
@@ -151,6 +158,7 @@ func (r *Recorder) learn(c *containers.Container) {
 // rename gives an instance what is known of it now.
 func (r *Recorder) rename(i *instance, k *known) {
 	old := i.known.Swap(k)
+	r.names.changed.Store(true)
 	if !old.named {
 		r.log.Debug("named", "container", i.String(), "was", old.String(), "ring", i.ring)
 	}
@@ -158,18 +166,20 @@ func (r *Recorder) rename(i *instance, k *known) {
 
 // nameSnapshots names the snapshots that were saved before the container's name was known.
 func (r *Recorder) nameSnapshots(k *known) {
-	for _, id := range r.store.unnamed(k.containerID) {
-		snap, err := r.store.rename(id, k)
+	for _, old := range r.store.unnamed(k) {
+		snap, err := r.store.rename(old.ID, k)
 		if err != nil {
-			r.log.Error("naming a snapshot", "id", id, "container", k.String(), "err", err)
+			r.log.Error("naming a snapshot", "id", old.ID, "container", k.String(), "err", err)
 			continue
 		}
-		r.log.Info("named a snapshot", "id", id, "container", k.String())
-		r.announce(snap)
+		r.log.Info("named a snapshot", "id", old.ID, "container", k.String())
+		if old.Namespace == unknown {
+			r.announce(snap)
+		}
 	}
 }
 
-// announce tells of a snapshot, once its container is named: then who can be told.
+// announce tells of a snapshot, once its pod is known: then who can be told.
 func (r *Recorder) announce(s api.Snapshot) {
 	if r.cfg.OnSnapshot != nil && s.Namespace != unknown {
 		r.cfg.OnSnapshot(s)
@@ -224,4 +234,79 @@ func (r *Recorder) goneFor(i *instance) time.Duration {
 		return -1
 	}
 	return time.Duration(monotonic() - int64(gone))
+}
+
+// namesFile, in the state directory, keeps the names of what is in the rings for the next
+// service: of a container that ended long ago, nobody else may know them then.
+const namesFile = "names.json"
+
+// names is what was read from that file, and whether it is to be written.
+type names struct {
+	read    map[string]*known // by container ID
+	changed atomic.Bool
+	failed  string // why it could not be written
+}
+
+// A savedName is a known in the file.
+type savedName struct {
+	Namespace   string            `json:"namespace"`
+	Pod         string            `json:"pod"`
+	UID         string            `json:"uid"`
+	Container   string            `json:"container"`
+	ContainerID string            `json:"containerID"`
+	Instance    int               `json:"instance"`
+	Image       string            `json:"image,omitempty"`
+	Labels      map[string]string `json:"labels,omitempty"`
+}
+
+// loadNames reads the file. Without it, names come as if from nothing.
+func (r *Recorder) loadNames() {
+	if r.store.dir == "" {
+		return
+	}
+	data, err := os.ReadFile(filepath.Join(r.store.dir, namesFile))
+	if errors.Is(err, os.ErrNotExist) {
+		return
+	}
+	var saved []savedName
+	if err == nil {
+		err = json.Unmarshal(data, &saved)
+	}
+	if err != nil {
+		r.log.Warn("the names that the last service knew cannot be read; those of containers that are gone stay unknown", "file", namesFile, "err", err)
+		return
+	}
+	r.names.read = map[string]*known{}
+	for _, s := range saved {
+		r.names.read[s.ContainerID] = &known{
+			identity: identity{namespace: s.Namespace, pod: s.Pod, uid: s.UID, container: s.Container, containerID: s.ContainerID},
+			named:    true, number: s.Instance, image: s.Image, labels: s.Labels,
+		}
+	}
+}
+
+// saveNames writes the file if something changed since. Only the recorder's loop uses it.
+func (r *Recorder) saveNames() {
+	if r.store.dir == "" || !r.names.changed.Swap(false) {
+		return
+	}
+	saved := []savedName{}
+	for _, i := range r.all() {
+		if k := i.who(); k.named && k.containerID != "" {
+			saved = append(saved, savedName{k.namespace, k.pod, k.uid, k.container, k.containerID, k.number, k.image, k.labels})
+		}
+	}
+	data, err := json.Marshal(saved)
+	if err == nil {
+		err = renameio.WriteFile(filepath.Join(r.store.dir, namesFile), data, 0o600, renameio.WithTempDir(r.store.dir))
+	}
+	failed := ""
+	if err != nil {
+		failed = err.Error()
+		r.names.changed.Store(true)
+		if failed != r.names.failed {
+			r.log.Warn("the names of containers cannot be kept for the next service", "file", namesFile, "err", err)
+		}
+	}
+	r.names.failed = failed
 }

@@ -4,8 +4,10 @@
 set -eu
 
 packages="gcc gcc-multilib g++ libc6-dev linux-libc-dev strace python3 curl git tar coreutils findutils dash util-linux
-	bash busybox mawk gzip grep make nginx-light nodejs perl redis-server sed sqlite3
-	clang llvm libbpf-dev"
+	bash mawk gzip grep make nginx-light nodejs perl redis-server sed sqlite3
+	clang llvm libbpf-dev
+	containerd runc containernetworking-plugins busybox-static iproute2
+	qemu-system-x86"
 
 command -v dpkg-query >/dev/null || {
 	echo "this is no Debian system: install by hand what corresponds to:" $packages >&2

@@ -87,10 +87,34 @@ func serve(ctx context.Context, o *options) (err error) {
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	cfg := o.recorder
 	cfg.Logger, cfg.Registerer = log, metrics
+	if cfg.Secrets, err = o.secrets(); err != nil {
+		return err
+	}
+	names, err := newSources(o, log)
+	if err != nil {
+		return err
+	}
+	if names != nil {
+		cfg.Containers, cfg.OnSnapshot = names.containers, names.announce
+	}
+	// It must answer after the service was told to stop.
+	watching, unwatch := context.WithCancel(context.WithoutCancel(ctx))
+	defer unwatch()
+	removal, err := watchRemoval(watching, o, log)
+	if err != nil {
+		return err
+	}
 	rec, err := recorder.New(ctx, cfg)
 	if err != nil {
 		return err
 	}
+	removed := false
+	defer func() {
+		// Comes last: when nothing of the recorder is in use any more.
+		if err == nil && removed {
+			err = recorder.Remove(cfg.PinDir, cfg.StateDir, log)
+		}
+	}()
 	defer func() { err = errors.Join(err, rec.Close()) }()
 
 	server := api.NewServer(api.Config{
@@ -100,8 +124,24 @@ func serve(ctx context.Context, o *options) (err error) {
 		Group:       ln.Group,
 		GroupPermit: o.groupPermit,
 	})
+	// Told to stop, the service goes on until it knows whether it is to leave anything.
+	told := ctx
+	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
 	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		defer stop()
+		select {
+		case <-told.Done():
+			removed = removal != nil && removal.Removed(watching)
+		case <-ctx.Done():
+		}
+		return nil
+	})
 	g.Go(func() error { return rec.Run(ctx) })
+	if names != nil {
+		g.Go(func() error { return names.run(ctx, rec) })
+	}
 	g.Go(func() error { return server.Serve(ctx, ln) })
 	log.Info("serving", "socket", ln.Path(), "version", api.BuildVersion().Version)
 	if _, err := daemon.SdNotify(false, daemon.SdNotifyReady); err != nil {

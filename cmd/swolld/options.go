@@ -16,6 +16,7 @@ import (
 
 	"github.com/swoll-recorder/swoll/api"
 	"github.com/swoll-recorder/swoll/recorder"
+	"github.com/swoll-recorder/swoll/recorder/secrets"
 )
 
 // options are what the command line and the environment say.
@@ -27,6 +28,7 @@ type options struct {
 	cri         string // path of its socket; empty: as found
 	kubernetes  bool
 	kubeconfig  string
+	redact      string // default, none, or the path of a file with patterns
 	uninstall   bool
 	logLevel    string
 	logFormat   string
@@ -51,9 +53,10 @@ func newCommand(service func(context.Context, *options) error) *cobra.Command {
 	o := &options{
 		recorder: recorder.Config{
 			Memory: 256 << 20, RingSize: 1 << 20, DataLimit: 64, StringLimit: 256,
-			SnapshotMaxBytes: 1 << 30, SnapshotKeep: 8, KeepExited: time.Hour,
+			SnapshotMaxBytes: 1 << 30, SnapshotKeep: 8, SnapshotsPerHour: 60, KeepExited: time.Hour,
 		},
 		kubernetes:  true,
+		redact:      "default",
 		groupPermit: api.PermitWrite,
 		logLevel:    "info",
 		logFormat:   "text",
@@ -97,20 +100,42 @@ so on. The flag beats the environment. Sizes are numbers of bytes, or like 512Ki
 	f.StringVar(&c.PinDir, "pin-dir", "/sys/fs/bpf/swoll", "`directory` below a bpffs where the recorder is pinned; empty: recording ends with the service")
 	f.Var((*byteSize)(&c.Memory), "memory", "ring memory of the node")
 	f.Var((*byteSize)(&c.RingSize), "ring-size", "ring memory of one container")
-	f.StringSliceVar(&c.WatchCgroups, "watch-cgroup", nil, "`directory` of cgroups: each one made in it is a container; repeatable (default: kubepods, as found)")
+	f.StringSliceVar(&c.WatchCgroups, "watch-cgroup", nil, "`directory` of cgroups: each one made in it is a container; one named kubepods, kubepods.slice or kubelet-kubepods.slice holds pods, as the kubelet makes them; repeatable (default: kubepods, as found)")
 	f.DurationVar(&c.KeepExited, "keep-exited", c.KeepExited, "how `long` the ring of a container that is gone is kept, while there are others")
 	f.StringVar(&o.cri, "cri", "", "`path` of the container runtime's socket, which names containers; none: do without (default: as found)")
 	f.BoolVar(&o.kubernetes, "kubernetes", o.kubernetes, "ask the API server about this node's pods, and tell them of their snapshots")
 	f.StringVar(&o.kubeconfig, "kubeconfig", "", "`file` that tells how to reach the API server (default: from within the cluster)")
 	f.Var((*count)(&c.DataLimit), "data-limit", "`bytes` kept of what a call reads or writes")
 	f.Var((*count)(&c.StringLimit), "string-limit", "`bytes` kept of a path or another string")
+	f.StringVar(&o.redact, "redact", o.redact, "what is masked in dumps and snapshots: default (what looks like a secret), none, or a `file` of regular expressions to mask as well, one a line")
 	f.Var((*byteSize)(&c.SnapshotMaxBytes), "snapshot-max-bytes", "what all snapshots may take")
 	f.Var((*count)(&c.SnapshotKeep), "snapshot-keep", "`number` of snapshots kept for each container")
+	f.Var((*count)(&c.SnapshotsPerHour), "snapshots-per-hour", "`number` of deaths of a container that are saved in an hour, at most")
 	f.StringVar(&c.NodeName, "node-name", "", "`name` of this node, as the cluster calls it (default: $NODE_NAME, or the host's name)")
 	f.BoolVar(&o.uninstall, "uninstall", false, "remove what is pinned, and exit")
 	f.Var(&choice{&o.logLevel, []string{"debug", "info", "warn", "error"}}, "log-level", "least `level` of what is logged: debug, info, warn, error")
 	f.Var(&choice{&o.logFormat, []string{"text", "json"}}, "log-format", "`format` of the log on stderr: text, json")
 	return cmd
+}
+
+// secrets are the patterns that --redact asks for.
+func (o *options) secrets() (*secrets.Patterns, error) {
+	switch o.redact {
+	case "default":
+		return secrets.Default(), nil
+	case "none":
+		return nil, nil
+	}
+	f, err := os.Open(o.redact)
+	if err != nil {
+		return nil, fmt.Errorf("--redact: %w. Try: default, none, or the path of a file", err)
+	}
+	defer f.Close()
+	p, err := secrets.Parse(f)
+	if err != nil {
+		return nil, fmt.Errorf("--redact %s: %w", o.redact, err)
+	}
+	return p, nil
 }
 
 // fromEnvironment sets the flags that the command line did not.

@@ -57,10 +57,10 @@ func TestOptions(t *testing.T) {
 			recorder: recorder.Config{
 				PinDir: "/sys/fs/bpf/swoll", StateDir: "/var/lib/swoll", Memory: 256 << 20, RingSize: 1 << 20,
 				WatchCgroups: []string{}, DataLimit: 64, StringLimit: 256, SnapshotMaxBytes: 1 << 30, SnapshotKeep: 8,
-				KeepExited: time.Hour,
+				SnapshotsPerHour: 60, KeepExited: time.Hour,
 			},
-			kubernetes: true,
-			socket:     "/run/swoll/swoll.sock", groupPermit: api.PermitWrite, logLevel: "info", logFormat: "text",
+			kubernetes: true, redact: "default",
+			socket: "/run/swoll/swoll.sock", groupPermit: api.PermitWrite, logLevel: "info", logFormat: "text",
 		}
 		change(o)
 		return o
@@ -76,12 +76,12 @@ func TestOptions(t *testing.T) {
 			name: "flags",
 			args: []string{"--socket=/s", "--socket-group=wheel", "--socket-group-permit=read", "--state-dir=/d", "--pin-dir=",
 				"--memory=8MiB", "--ring-size=128KiB", "--watch-cgroup=/a", "--watch-cgroup=/b,/c", "--data-limit=8", "--string-limit=9",
-				"--snapshot-max-bytes=5GiB", "--snapshot-keep=3", "--keep-exited=5m",
-				"--cri=none", "--kubernetes=false", "--kubeconfig=/k", "--node-name=n", "--uninstall", "--log-level=debug", "--log-format=json"},
+				"--snapshot-max-bytes=5GiB", "--snapshot-keep=3", "--snapshots-per-hour=7", "--keep-exited=5m",
+				"--redact=none", "--cri=none", "--kubernetes=false", "--kubeconfig=/k", "--node-name=n", "--uninstall", "--log-level=debug", "--log-format=json"},
 			want: &options{
 				recorder: recorder.Config{StateDir: "/d", Memory: 8 << 20, RingSize: 128 << 10, WatchCgroups: []string{"/a", "/b", "/c"},
-					DataLimit: 8, StringLimit: 9, SnapshotMaxBytes: 5 << 30, SnapshotKeep: 3, KeepExited: 5 * time.Minute, NodeName: "n"},
-				cri: "none", kubeconfig: "/k",
+					DataLimit: 8, StringLimit: 9, SnapshotMaxBytes: 5 << 30, SnapshotKeep: 3, SnapshotsPerHour: 7, KeepExited: 5 * time.Minute, NodeName: "n"},
+				redact: "none", cri: "none", kubeconfig: "/k",
 				socket: "/s", socketGroup: "wheel", groupPermit: api.PermitRead, uninstall: true, logLevel: "debug", logFormat: "json",
 			},
 		},

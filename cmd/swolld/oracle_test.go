@@ -214,8 +214,6 @@ func (o *oracle) compare(t testing.TB, tid int, want, got []traceLine) {
 // same run, thread by thread, line by line, byte by byte after the time.
 func TestOracle(t *testing.T) {
 	strace, sh := need(t, "strace"), need(t, "sh")
-	// More rings than containers that wait to be forgotten.
-	s := newService(t, "--memory", "256MiB", "--ring-size", "16MiB")
 	o := &oracle{
 		known:       readDifferences(t, "testdata/oracle/differences.txt"),
 		differences: map[string]int{}, calls: map[string]bool{},
@@ -230,76 +228,84 @@ func TestOracle(t *testing.T) {
 		defer o.out.Flush()
 	}
 	work := t.TempDir()
-	for _, p := range corpus(t, work) {
-		t.Run(p.name, func(t *testing.T) {
-			s := s.in(t)
-			c := s.container("oracle-" + p.name)
-			out := filepath.Join(s.dir, p.name+".strace")
-			argv := []string{"-f", "-ttt", "-T", "-o", out, sh, "-c", `echo $$ > "$0/cgroup.procs"; exec "$@"`, c.dir}
-			cmd := exec.Command(strace, append(argv, p.argv...)...)
-			cmd.Dir = work
-			cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + work, "LANG=C.UTF-8", "GIT_CONFIG_NOSYSTEM=1",
-				"GOCACHE=" + filepath.Join(work, "gocache"), "GOFLAGS=-mod=mod", "TMPDIR=" + work}
-			cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-			var output logBuffer
-			cmd.Stdout, cmd.Stderr = &output, &output
-			cmd.WaitDelay = time.Second
-			if err := cmd.Start(); err != nil {
-				t.Fatal(err)
+	// A ring for each container of a service: those that are gone keep theirs for a while.
+	n := 0
+	for part := range slices.Chunk(corpus(t, work), 12) {
+		n++
+		t.Run(strconv.Itoa(n), func(t *testing.T) {
+			s := newService(t, "--memory", "128MiB", "--ring-size", "8MiB")
+			for _, p := range part {
+				t.Run(p.name, func(t *testing.T) {
+					s := s.in(t)
+					c := s.container("oracle-" + p.name)
+					out := filepath.Join(s.dir, p.name+".strace")
+					argv := []string{"-f", "-ttt", "-T", "-o", out, sh, "-c", `echo $$ > "$0/cgroup.procs"; exec "$@"`, c.dir}
+					cmd := exec.Command(strace, append(argv, p.argv...)...)
+					cmd.Dir = work
+					cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + work, "LANG=C.UTF-8", "GIT_CONFIG_NOSYSTEM=1",
+						"GOCACHE=" + filepath.Join(work, "gocache"), "GOFLAGS=-mod=mod", "TMPDIR=" + work}
+					cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+					var output logBuffer
+					cmd.Stdout, cmd.Stderr = &output, &output
+					cmd.WaitDelay = time.Second
+					if err := cmd.Start(); err != nil {
+						t.Fatal(err)
+					}
+					if p.while != nil {
+						p.while(t)
+					}
+					timer := time.AfterFunc(2*patience, func() { syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) })
+					cmd.Wait()
+					if !timer.Stop() {
+						t.Fatalf("still running after %v\n%s", 2*patience, output.String())
+					}
+					if code := cmd.ProcessState.ExitCode(); code != p.code {
+						t.Fatalf("exit status %d, want %d\n%s", code, p.code, output.String())
+					}
+					data, err := os.ReadFile(out)
+					if err != nil {
+						t.Fatal(err)
+					}
+					lines := strings.Split(string(data), "\n")
+					root, err := strconv.Atoi(strings.Fields(lines[0])[0])
+					if err != nil {
+						t.Fatal(err)
+					}
+					want, got := parseTrace(t, lines), parseTrace(t, s.text(c.name, "all=true"))
+					// Strace begins with the shell; recording, when it wrote into cgroup.procs.
+					exec := regexp.MustCompile(`^execve\(.*\) += 0$`)
+					want[root] = fromExec(t, want[root], exec, 2)
+					got[root] = fromExec(t, got[root], exec, 1)
+					if ring := s.ring(c.name).Ring; ring.Overwritten != 0 || len(ring.Lost) != 0 && slices.Max(values(ring.Lost)) != 0 {
+						t.Errorf("records are missing, the ring was too small for this test: %+v", ring)
+					}
+					// The same events as JSON.
+					calls, rows := 0, 0
+					for _, e := range s.dump(c.name, "all=true") {
+						if e.Syscall != nil {
+							calls++
+						}
+					}
+					for _, l := range s.text(c.name, "all=true") {
+						if m := oracleLine.FindStringSubmatch(l); m != nil && !strings.HasPrefix(m[2], "--- ") && !strings.HasPrefix(m[2], "+++ ") {
+							rows++
+						}
+					}
+					if calls != rows {
+						t.Errorf("JSON has %d calls, the text %d", calls, rows)
+					}
+					before, all := o.same, o.all
+					for tid := range want {
+						o.compare(t, tid, want[tid], got[tid])
+					}
+					for tid := range got {
+						if want[tid] == nil {
+							t.Errorf("thread %d is recorded, but strace did not see it: %v", tid, got[tid])
+						}
+					}
+					t.Logf("%d of %d lines of %d threads are strace's", o.same-before, o.all-all, len(want))
+				})
 			}
-			if p.while != nil {
-				p.while(t)
-			}
-			timer := time.AfterFunc(2*patience, func() { syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) })
-			cmd.Wait()
-			if !timer.Stop() {
-				t.Fatalf("still running after %v\n%s", 2*patience, output.String())
-			}
-			if code := cmd.ProcessState.ExitCode(); code != p.code {
-				t.Fatalf("exit status %d, want %d\n%s", code, p.code, output.String())
-			}
-			data, err := os.ReadFile(out)
-			if err != nil {
-				t.Fatal(err)
-			}
-			lines := strings.Split(string(data), "\n")
-			root, err := strconv.Atoi(strings.Fields(lines[0])[0])
-			if err != nil {
-				t.Fatal(err)
-			}
-			want, got := parseTrace(t, lines), parseTrace(t, s.text(c.name, "all=true"))
-			// Strace begins with the shell; recording, when it wrote into cgroup.procs.
-			exec := regexp.MustCompile(`^execve\(.*\) += 0$`)
-			want[root] = fromExec(t, want[root], exec, 2)
-			got[root] = fromExec(t, got[root], exec, 1)
-			if ring := s.ring(c.name).Ring; ring.Overwritten != 0 || len(ring.Lost) != 0 && slices.Max(values(ring.Lost)) != 0 {
-				t.Errorf("records are missing, the ring was too small for this test: %+v", ring)
-			}
-			// The same events as JSON.
-			calls, rows := 0, 0
-			for _, e := range s.dump(c.name, "all=true") {
-				if e.Syscall != nil {
-					calls++
-				}
-			}
-			for _, l := range s.text(c.name, "all=true") {
-				if m := oracleLine.FindStringSubmatch(l); m != nil && !strings.HasPrefix(m[2], "--- ") && !strings.HasPrefix(m[2], "+++ ") {
-					rows++
-				}
-			}
-			if calls != rows {
-				t.Errorf("JSON has %d calls, the text %d", calls, rows)
-			}
-			before, all := o.same, o.all
-			for tid := range want {
-				o.compare(t, tid, want[tid], got[tid])
-			}
-			for tid := range got {
-				if want[tid] == nil {
-					t.Errorf("thread %d is recorded, but strace did not see it: %v", tid, got[tid])
-				}
-			}
-			t.Logf("%d of %d lines of %d threads are strace's", o.same-before, o.all-all, len(want))
 		})
 	}
 	var kinds []string

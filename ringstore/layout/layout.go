@@ -303,6 +303,18 @@ const (
 	TaskFlagForked  = 8
 )
 
+// Enum swoll_watch_kubepods.
+const (
+	WatchKubepodsKubepods = 1
+	WatchKubepodsAbove    = 2
+)
+
+// WatchKubepodsNames are the names of enum swoll_watch_kubepods's constants, by value.
+var WatchKubepodsNames = [...]string{
+	1: "kubepods",
+	2: "above",
+}
+
 // Alert is struct swoll_alert.
 type Alert struct {
 	_      structs.HostLayout
@@ -682,7 +694,10 @@ type Ring struct {
 	LimitData   uint32
 	LimitString uint32
 	Exited      uint64
-	_           [6]uint64
+	Handled     uint64
+	Mourned     uint32
+	_           uint32
+	_           [4]uint64
 }
 
 // Size and offsets of struct swoll_ring.
@@ -705,6 +720,8 @@ const (
 	RingAtLimitData   = 696
 	RingAtLimitString = 700
 	RingAtExited      = 704
+	RingAtHandled     = 712
+	RingAtMourned     = 720
 )
 
 // Running is struct swoll_running.
