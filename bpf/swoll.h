@@ -11,7 +11,7 @@
 enum swoll_sizes {
 	/* Changes whenever anything in this header changes its meaning. A service
 	 * adopts pinned maps only when they carry the same number. */
-	SWOLL_LAYOUT = 3,
+	SWOLL_LAYOUT = 4,
 	SWOLL_PAGE = 4096,	   /* bytes of one ring page */
 	SWOLL_PAGE_HEAD = 64,	   /* bytes of struct swoll_page */
 	SWOLL_RECORD_HEAD = 28,	   /* bytes of struct swoll_record without its tgid */

@@ -21,8 +21,12 @@ import (
 
 var oracleDifferences = flag.String("oracle.differences", "", "write every line that differs from strace's to this `file`")
 
-// leastSame is how many lines of ten thousand must be strace's.
-const leastSame = 9950
+// How many lines of ten thousand must be strace's, and of how many calls, signals and ends
+// there must be one at least.
+const (
+	leastSame  = 9950
+	leastKinds = 300
+)
 
 // A difference that is known: lines of strace that the recorder writes otherwise.
 type knownDifference struct {
@@ -319,6 +323,9 @@ func TestOracle(t *testing.T) {
 		t.Logf("%6d %s", o.differences[k], k)
 	}
 	t.Logf("%d of %d lines are strace's: %.3f %%; %d kinds of lines", o.same, o.all, 100*float64(o.same)/float64(max(o.all, 1)), len(o.calls))
+	if len(o.calls) < leastKinds {
+		t.Errorf("the corpus has %d kinds of lines only", len(o.calls))
+	}
 	if o.same*10000 < o.all*leastSame {
 		t.Errorf("less than %.2f %% of the lines are strace's", float64(leastSame)/100)
 	}

@@ -271,7 +271,7 @@ const (
 
 // Enum swoll_sizes.
 const (
-	SizesLayout       = 3
+	SizesLayout       = 4
 	SizesPage         = 4096
 	SizesPageHead     = 64
 	SizesRecordHead   = 28
