@@ -388,6 +388,7 @@ func (r *Recorder) save(i *instance, trigger, reason string, death bool) (api.Sn
 		return api.Snapshot{}, api.Errorf(api.CodeNotFound, "the history of %s was just freed", i)
 	}
 	meta.Trigger, meta.Reason = trigger, reason
+	meta.Peers = r.peers(img.Control().Death)
 	r.redact(meta, img)
 	snap, err := r.store.save(meta, img)
 	if err != nil {
@@ -403,6 +404,23 @@ func (r *Recorder) save(i *instance, trigger, reason string, death bool) (api.Sn
 		r.nameSnapshots(w) // it got its name while the snapshot was written
 	}
 	return snap, nil
+}
+
+// peers names the container that the signal of a death came from, if it is recorded here.
+func (r *Recorder) peers(d *ringstore.Death) []ringstore.Peer {
+	if d == nil || d.Sender == nil || d.Sender.Cgroup == 0 {
+		return nil
+	}
+	id := d.Sender.Cgroup
+	var arm layout.Arm
+	below := r.k.maps["cgroups"].Lookup(id, &arm) == nil
+	for _, i := range r.all() {
+		if i.cgroupID == id || below && i.ring == arm.Ring && i.life == arm.Life {
+			w := i.who()
+			return []ringstore.Peer{{Cgroup: id, Namespace: w.namespace, Pod: w.pod, Container: w.container}}
+		}
+	}
+	return nil
 }
 
 // Snapshots implements api.Backend.

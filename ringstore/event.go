@@ -131,9 +131,21 @@ type Exit struct {
 
 // Signal tells of the delivery of a signal.
 type Signal struct {
-	Signal                  uint32
-	Code, Errno             int32
-	PID, UID                uint32
-	Addr                    uint64
+	Signal      uint32
+	Code, Errno int32
+	PID, UID    uint32
+	Addr        uint64
+	// More is what follows in the siginfo: of SIGCHLD the child's status; of SIGSYS the
+	// number of the call, and above it its AUDIT_ARCH.
+	More                    uint64
 	Handled, Ignored, Fatal bool
+	Sender                  *Sender // nil: nobody was seen
+}
+
+// Sender is who sent a signal, as the kernel side saw it.
+type Sender struct {
+	Kernel bool   `json:"kernel,omitempty"` // the kernel, and so no process
+	PID    uint32 `json:"pid,omitempty"`    // in the host's pid namespace
+	Cgroup uint64 `json:"cgroup,omitempty"` // id of its cgroup
+	Comm   string `json:"comm,omitempty"`
 }
