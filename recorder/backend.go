@@ -21,6 +21,7 @@ import (
 	"github.com/swoll-recorder/swoll/ringstore/decode"
 	"github.com/swoll-recorder/swoll/ringstore/layout"
 	"github.com/swoll-recorder/swoll/ringstore/syscalls"
+	"github.com/swoll-recorder/swoll/ringstore/verdict"
 )
 
 // all returns the present instances, ordered by name, pod and time of arming.
@@ -437,20 +438,21 @@ func (r *Recorder) SnapshotDump(_ context.Context, id string, q api.DumpQuery, w
 	if err != nil {
 		return err
 	}
-	h, err := r.store.history(id)
+	snap, err := r.store.read(id)
 	if err != nil {
 		return err
 	}
-	return decode.Write(w, q.Format, []*ringstore.History{h}, filter)
+	return decode.Write(w, q.Format, []*ringstore.History{snap.History()}, filter)
 }
 
 // Explain implements api.Backend.
 func (r *Recorder) Explain(_ context.Context, id, format string, w io.Writer) error {
-	h, err := r.store.history(id)
+	snap, err := r.store.read(id)
 	if err != nil {
 		return err
 	}
-	return decode.WriteVerdict(w, format, decode.Explain(h), h)
+	h, events := snap.Stream()
+	return verdict.Write(w, format, verdict.Explain(h, events), h)
 }
 
 // ExplainPod implements api.Backend. How a container died is in the snapshot of its newest
@@ -482,7 +484,7 @@ func (r *Recorder) ExplainPod(ctx context.Context, sel api.Selector, format stri
 		return err
 	}
 	for _, h := range hs {
-		if err := decode.WriteVerdict(w, format, decode.Explain(h), h); err != nil {
+		if err := verdict.Write(w, format, verdict.ExplainHistory(h), h); err != nil {
 			return err
 		}
 	}

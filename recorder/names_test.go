@@ -31,7 +31,7 @@ func TestNameSnapshots(t *testing.T) {
 		return snap
 	}
 	mine, other := save("c1", 0), save("c2", 1)
-	before, err := s.history(mine.ID)
+	before, err := historyOf(s, mine.ID)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,7 +59,7 @@ func TestNameSnapshots(t *testing.T) {
 		if got, _ := where.get(other.ID); got.Namespace != unknown {
 			t.Errorf("another container's snapshot is named, too: %+v", got)
 		}
-		after, err := where.history(mine.ID)
+		after, err := historyOf(where, mine.ID)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -99,4 +99,12 @@ func TestKnownOf(t *testing.T) {
 	if k := knownOf(&full); k == nil || !k.named {
 		t.Errorf("%+v is not named", full)
 	}
+}
+
+func historyOf(s *store, id string) (*ringstore.History, error) {
+	snap, err := s.read(id)
+	if err != nil {
+		return nil, err
+	}
+	return snap.History(), nil
 }

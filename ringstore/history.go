@@ -1,6 +1,9 @@
 package ringstore
 
-import "time"
+import (
+	"iter"
+	"time"
+)
 
 // Meta says whose history it is. It is stored as JSON in a snapshot's header, and
 // names a dump's first lines. Fields are added, never changed.
@@ -108,4 +111,15 @@ type History struct {
 // out the events for which it is false.
 func (h *History) Complete(e *Event) bool {
 	return e.Seq == 0 || e.Start >= h.LaneCompleteSince[e.Lane]
+}
+
+// All yields the events in their order.
+func (h *History) All() iter.Seq[*Event] {
+	return func(yield func(*Event) bool) {
+		for i := range h.Events {
+			if !yield(&h.Events[i]) {
+				return
+			}
+		}
+	}
 }
