@@ -223,7 +223,11 @@ func (x *explanation) ofDeath(how *How, m manner) []Claim {
 		if name != "" {
 			text += " for calling " + name
 		}
-		return []Claim{claim("seccomp", name, High, text)}
+		c := claim("seccomp", name, High, text)
+		if x.dead != nil && x.dead.odd != 0 {
+			c.Evidence = append(c.Evidence, x.dead.odd)
+		}
+		return []Claim{c}
 	case faulted:
 		if c := x.fault(how); c != nil {
 			c.Evidence = last
@@ -393,7 +397,7 @@ func (x *explanation) hang(m manner) *Claim {
 		running := 0
 		var spinning uint32
 		for tid, t := range p.threads {
-			if !t.gone && !blocked[tid] {
+			if !blocked[tid] {
 				running++
 				if t.since != 0 && x.at-t.since >= idle {
 					spinning = max(spinning, tid)
@@ -413,7 +417,7 @@ func (x *explanation) hang(m manner) *Claim {
 			}
 			c.Text = fmt.Sprintf("thread %d %s in %s for %s, without a timeout", locked.tid, verb, locked.name, span(x.at-locked.start))
 			if stuck > 1 {
-				c.Text += fmt.Sprintf(", and %d other threads in calls of their own", stuck-1)
+				c.Text += fmt.Sprintf("; of its threads, %d were stuck in calls", stuck)
 			}
 			switch {
 			case m == killed && locked.tid == p.pid && running == 0 && (!resting && stuck > 1 || asked != nil):

@@ -3,6 +3,7 @@ package verdict
 import (
 	"bytes"
 	"cmp"
+	"maps"
 	"net/netip"
 	"path"
 	"slices"
@@ -17,6 +18,7 @@ import (
 const (
 	maxProcesses = 1024 // the oldest that ended are forgotten first
 	maxFailures  = 256  // of a process, by what they are about
+	keptFailures = 32   // when it has ended
 	maxFiles     = 1024 // descriptors of a process whose path is known
 	maxSignals   = 16
 	maxMaps      = 64
@@ -70,8 +72,9 @@ type process struct {
 	calls       int // made so far
 	begun       int64
 	failures    map[subjectKey]*failure
-	files       map[int32]string // descriptor -> path or address
-	pending     map[int32]int64  // descriptor -> when its connect began
+	names       map[nameKey][]*failure // the same, by what would make them good
+	files       map[int32]string       // descriptor -> path or address
+	pending     map[int32]int64        // descriptor -> when its connect began
 	cwd         string
 	words       [3]words // of descriptors 1 and 2
 	signals     []signal
@@ -82,6 +85,7 @@ type process struct {
 	program     string
 	lines       []eventKey // its last ones, a ring
 	end         *end       // nil: it lives
+	odd         uint64     // its last call that was not entered
 	maps        []mapping  // of files
 }
 
@@ -95,7 +99,6 @@ type mapping struct {
 type thread struct {
 	comm  string
 	since int64 // when its last call ended
-	gone  bool
 	calls int
 	// interrupted is the call that a signal took it out of, if it made none since then: it
 	// is still in it, as far as the program is concerned.
@@ -157,6 +160,19 @@ type subjectKey struct {
 	errno   int
 }
 
+// A nameKey is a subject without its directory: what is found under the same name
+// elsewhere was only looked for in the wrong place first.
+type nameKey struct {
+	family, name string
+}
+
+func nameOf(family, subject string) nameKey {
+	if family == "file" || family == "exec" {
+		subject = path.Base(subject)
+	}
+	return nameKey{family, subject}
+}
+
 // A failure is a call that failed, as often as it did so with the same subject.
 type failure struct {
 	subjectKey
@@ -212,7 +228,7 @@ func (g *gatherer) process(pid uint32) *process {
 	}
 	p := g.processes[pid]
 	if p == nil {
-		p = &process{pid: pid, failures: map[subjectKey]*failure{}, files: map[int32]string{}, threads: map[uint32]*thread{}}
+		p = &process{pid: pid, failures: map[subjectKey]*failure{}, names: map[nameKey][]*failure{}, files: map[int32]string{}, threads: map[uint32]*thread{}}
 		if len(g.processes) >= maxProcesses {
 			g.forget()
 		}
@@ -292,6 +308,7 @@ func (g *gatherer) add(e *ringstore.Event) {
 		}
 		// What failed before was another program's.
 		clear(p.failures)
+		clear(p.names)
 		p.maps = nil
 
 	case ringstore.KindCred:
@@ -313,7 +330,7 @@ func (g *gatherer) add(e *ringstore.Event) {
 		}
 		p.line(key)
 		if d := g.meta.Death; d == nil || e.Start < d.Time {
-			p.thread(e.TID).gone = true
+			delete(p.threads, e.TID)
 		}
 		if p.comm == "" {
 			p.comm = e.Comm
@@ -328,6 +345,7 @@ func (g *gatherer) add(e *ringstore.Event) {
 			g.last = nil
 			return
 		}
+		p.keepFailures(keptFailures)
 		g.ended = append(g.ended, e.PID)
 	}
 }
@@ -350,6 +368,9 @@ func ended(e *ringstore.Event) int64 {
 
 func (g *gatherer) call(p *process, e *ringstore.Event) {
 	p.calls++
+	if e.NoEnter && e.Seq != 0 {
+		p.odd = e.Seq
+	}
 	t := p.thread(e.TID)
 	known := t.calls > 0
 	t.calls++
@@ -505,14 +526,20 @@ func (p *process) name(fd int32, name string) {
 // recover takes back the failures that a success makes good: those with the same subject
 // and, of files that were looked for, with the same name elsewhere.
 func (p *process) recover(family, subject string) {
-	base := ""
-	if family == "file" || family == "exec" {
-		base = path.Base(subject)
+	key := nameOf(family, subject)
+	list := p.names[key]
+	if len(list) == 0 {
+		return
 	}
-	for k := range p.failures {
-		if k.family == family && (k.subject == subject || base != "" && isMissing(k.errno) && path.Base(k.subject) == base) {
-			delete(p.failures, k)
+	list = slices.DeleteFunc(list, func(f *failure) bool {
+		good := f.subject == subject || isMissing(f.errno)
+		if good {
+			delete(p.failures, f.subjectKey)
 		}
+		return good
+	})
+	if p.names[key] = list; len(list) == 0 {
+		delete(p.names, key)
 	}
 }
 
@@ -633,10 +660,12 @@ func (p *process) fail(key subjectKey, name string, e *ringstore.Event) *failure
 	f := p.failures[key]
 	if f == nil {
 		if len(p.failures) >= maxFailures {
-			p.dropFailure()
+			p.keepFailures(maxFailures / 2)
 		}
 		f = &failure{subjectKey: key, first: ended(e), fd: -1}
 		p.failures[key] = f
+		name := nameOf(key.family, key.subject)
+		p.names[name] = append(p.names[name], f)
 	}
 	f.name, f.tid, f.last, f.calls = name, e.TID, ended(e), p.calls
 	f.count++
@@ -651,15 +680,19 @@ func (p *process) fail(key subjectKey, name string, e *ringstore.Event) *failure
 	return f
 }
 
-// dropFailure makes room for another: the one goes that was seen longest ago.
-func (p *process) dropFailure() {
-	var oldest *failure
-	for _, f := range p.failures {
-		if oldest == nil || f.last < oldest.last || f.last == oldest.last && f.subject < oldest.subject {
-			oldest = f
-		}
+// keepFailures forgets all failures but the n that were seen last.
+func (p *process) keepFailures(n int) {
+	if len(p.failures) <= n {
+		return
 	}
-	delete(p.failures, oldest.subjectKey)
+	list := slices.SortedFunc(maps.Values(p.failures), byTime)
+	clear(p.failures)
+	clear(p.names)
+	for _, f := range list[:n] {
+		p.failures[f.subjectKey] = f
+		name := nameOf(f.family, f.subject)
+		p.names[name] = append(p.names[name], f)
+	}
 }
 
 // subject returns what a call is about: a path, a socket's address, or what its

@@ -164,7 +164,7 @@ func (x *explanation) find() {
 		}
 		// The signal that ended it took its threads out of their calls.
 		for _, tid := range slices.Sorted(maps.Keys(x.dead.threads)) {
-			if t := x.dead.threads[tid]; t.interrupted != nil && !t.gone && t.interrupted.start <= x.death.Time {
+			if t := x.dead.threads[tid]; t.interrupted != nil && t.interrupted.start <= x.death.Time {
 				x.dead.running = append(x.dead.running, *t.interrupted)
 			}
 		}
@@ -247,16 +247,18 @@ func (x *explanation) how() How {
 		return How{Kind: "none"}
 	}
 	code := d.ExitCode()
-	how := How{Kind: d.Kind, ExitCode: &code, Core: d.Status&coreFlag != 0 && d.Status&0x7f != 0}
+	how := How{Kind: "signal", ExitCode: &code, Core: d.Status&coreFlag != 0 && d.Status&0x7f != 0}
 	number := x.signalNumber()
-	if number == 0 {
-		if code == 0 {
-			how.Kind = "none"
-		}
+	switch {
+	case d.Kind == "oom":
+		how.Kind = "oom"
+		number = cmp.Or(number, sigKILL)
+	case number == 0 && code == 0:
+		how.Kind = "none"
 		return how
-	}
-	if how.Kind == "exit" {
-		how.Kind = "signal"
+	case number == 0:
+		how.Kind = "exit"
+		return how
 	}
 	name := decode.SignalName(number)
 	how.Signal = &name
