@@ -184,13 +184,10 @@ func failedCall(name, errno string) func(event) bool {
 }
 
 func signalled(signal string) func(event) bool {
-	return func(e event) bool { return e.Event == "signal" && fieldOf(e, "signal") == signal }
+	return func(e event) bool { return e.Event == "signal" && e.Signal == signal }
 }
 
 func ended(e event) bool { return e.Event == "exit" || e.Event == "oom" }
-
-// fieldOf is a member of an event that the type event leaves out.
-func fieldOf(e event, name string) any { return e.more[name] }
 
 func deaths(t *testing.T) []death {
 	node, python := need(t, "node"), "/usr/bin/python3"
@@ -545,7 +542,6 @@ func eventsByJSON(t testing.TB, dump []byte) map[uint64]event {
 	for line := range bytes.Lines(dump) {
 		var e event
 		unmarshal(t, line, &e)
-		unmarshal(t, line, &e.more)
 		events[e.Seq] = e
 	}
 	return events

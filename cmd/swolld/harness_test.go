@@ -544,7 +544,7 @@ type event struct {
 	Seq      uint64
 	Lane     string
 	Cut      bool
-	more     map[string]any // all of it, where a test asks for more
+	Signal   any // of events: its name
 }
 
 // name is the call's name, or "" for events that are no calls.
