@@ -1,10 +1,13 @@
 # Users need Go and root. `make help` lists the targets.
 GO ?= go
 PREFIX ?= /usr/local
+# What "..." does not find, being below testdata.
+TOOLS := ./testdata/bench ./testdata/e2e
 
 .PHONY: build
-build: ## Build bin/swolld and bin/swoll-dump.
+build: ## Build bin/swolld, and bin/swoll-dump, which is kubectl-swoll, too.
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/ ./cmd/swolld ./cmd/swoll-dump
+	@ln -sf swoll-dump bin/kubectl-swoll
 
 .PHONY: demo
 demo: build ## Show the main job: a program dies, and its last calls are there (root).
@@ -13,7 +16,6 @@ demo: build ## Show the main job: a program dies, and its last calls are there (
 .PHONY: test
 test: packages ## Run all tests, installing what they need (root; Debian's packages).
 	$(GO) test -timeout 20m ./...
-	$(GO) vet ./testdata/bench
 	$(GO) test ./testdata/bench
 
 .PHONY: test-e2e
@@ -35,8 +37,8 @@ fuzz: ## Fuzz the readers of bytes that others write, for FUZZTIME (30s) each.
 .PHONY: lint
 lint: ## Check format, vet and staticcheck.
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$unformatted" ]; then echo "gofmt would change: $$unformatted"; exit 1; fi
-	$(GO) vet ./... ./testdata/bench
-	$(GO) tool staticcheck ./... ./testdata/bench
+	$(GO) vet ./... $(TOOLS)
+	$(GO) tool staticcheck ./... $(TOOLS)
 
 .PHONY: generate
 generate: packages ## Regenerate bindings, objects and tables (clang and libbpf-dev).
@@ -54,6 +56,7 @@ packages: ## Install the Debian packages that tests and generators need.
 install: build ## Install the programs below PREFIX.
 	install -D -m 0755 bin/swolld $(DESTDIR)$(PREFIX)/sbin/swolld
 	install -D -m 0755 bin/swoll-dump $(DESTDIR)$(PREFIX)/bin/swoll-dump
+	ln -sf swoll-dump $(DESTDIR)$(PREFIX)/bin/kubectl-swoll
 
 .PHONY: clean
 clean: ## Remove what was built.

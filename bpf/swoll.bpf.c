@@ -585,17 +585,21 @@ static __noinline struct swoll_task *find_task(struct task_struct *task, u64 cgr
 		failed(SWOLL_FAIL_STORAGE);
 		return 0;
 	}
-	/* A call that began elsewhere is not this ring's. */
-	if (st->cgroup && st->ring != arm->ring)
+	control = control_of(ring);
+	/* A call that began elsewhere is not this ring's, nor one of an earlier use of it. */
+	if (st->cgroup && (st->ring != arm->ring || st->start < control->armed))
 		st->flags = 0;
 	st->ring = arm->ring;
 	st->cgroup = cgroup;
 	st->generation = generation;
-	control = control_of(ring);
 	if (st->payload && control->flags & SWOLL_NO_PAYLOAD) {
-		/* Consent was withdrawn while the task was in a call. */
+		/* Consent was withdrawn, maybe while the task was in a call. What it
+		 * captured earlier must go, too: write_call() copies whole words. */
 		st->captures = 0;
 		st->capture_len = 0;
+#pragma clang loop unroll(disable)
+		for (int i = 0; i < SWOLL_CAPTURE / 8; i++)
+			*(volatile u64 *)(st->capture + i * 8) = 0;
 	}
 	st->payload = !(control->flags & SWOLL_NO_PAYLOAD);
 	see_first(control, task->tgid, SWOLL_FIRST_SEEN);
@@ -1777,10 +1781,33 @@ static __always_inline bool is_qos(const char *name)
 	if (name[0] == 'k' && name[1] == 'u' && name[4] == 'l' && name[7] == '-')
 		name += 8;
 	if (name[0] == 'k' && name[8] == '-') {
-		/* kubepods-pod<uid>.slice is a pod, kubepods-b... a QoS level */
-		return name[9] == 'b';
+		/* The level ends in .slice, where its pods go on with -pod<uid>.slice. */
+		return name[9] == 'b' && (name[10] == 'u' ? name[18] == '.' : name[19] == '.');
 	}
 	return name[0] == 'b' && name[1] && (name[1] == 'u' || name[1] == 'e');
+}
+
+/* Tells whether a name is the literal, its NUL included. */
+#define is(name, literal) same(name, literal, sizeof(literal))
+static __always_inline bool same(const char *a, const char *b, u32 len)
+{
+	for (u32 i = 0; i < len; i++) {
+		if (a[i] != b[i])
+			return false;
+	}
+	return true;
+}
+
+/* Where the kubelet keeps its pods, by any driver. */
+static __always_inline bool is_kubepods(const char *name)
+{
+	return is(name, "kubepods") || is(name, "kubepods.slice") || is(name, "kubelet-kubepods.slice");
+}
+
+/* Where kind has it put them. */
+static __always_inline bool is_kubelet(const char *name)
+{
+	return is(name, "kubelet") || is(name, "kubelet.slice");
 }
 
 /* What a pod does not consent to. */
@@ -1794,6 +1821,7 @@ static __always_inline u32 consent_of(struct swoll_cgroup_name *pod)
 SEC("tp_btf/cgroup_mkdir")
 int BPF_PROG(cgroup_mkdir, struct cgroup *cgrp, const char *path)
 {
+	struct swoll_cgroup_name name = {};
 	struct kernfs_node *parent;
 	struct swoll_watch *watch;
 	struct swoll_arm *arm;
@@ -1815,13 +1843,27 @@ int BPF_PROG(cgroup_mkdir, struct cgroup *cgrp, const char *path)
 	watch = bpf_map_lookup_elem(&watches, &parent_id);
 	if (!watch)
 		return 0;
-	if (watch->depth <= 1) {
-		arm_ring(cgrp, parent, id, watch->consent);
+	bpf_probe_read_kernel_str(name.name, sizeof(name.name), cgrp->kn->name);
+	if (watch->kubepods == SWOLL_WATCH_ABOVE) {
+		struct swoll_watch child = { .depth = watch->depth, .kubepods = SWOLL_WATCH_ABOVE };
+
+		if (is_kubepods(name.name)) {
+			child.depth = 2;
+			child.kubepods = SWOLL_WATCH_KUBEPODS;
+		} else if (!is_kubelet(name.name)) {
+			return 0;
+		}
+		if (bpf_map_update_elem(&watches, &id, &child, BPF_ANY))
+			failed(SWOLL_FAIL_WATCH);
+	} else if (watch->depth <= 1) {
+		/* Where somebody watches a QoS level, pods are what is recorded. */
+		u32 consent = watch->consent | (watch->kubepods ? 0 : consent_of(&name));
+
+		if (!(consent & SWOLL_CONSENT_NO_RECORD))
+			arm_ring(cgrp, parent, id, consent);
 	} else {
 		struct swoll_watch child = { .depth = watch->depth - 1, .kubepods = watch->kubepods };
-		struct swoll_cgroup_name name = {};
 
-		bpf_probe_read_kernel_str(name.name, sizeof(name.name), cgrp->kn->name);
 		if (watch->kubepods && is_qos(name.name)) {
 			child.depth = watch->depth;
 		} else if (watch->kubepods) {
@@ -1959,6 +2001,7 @@ struct swoll_types {
 	enum swoll_place place;
 	enum swoll_alert_kind alert_kind;
 	enum swoll_consent consent;
+	enum swoll_watch_kubepods watch_kubepods;
 	enum swoll_task_flag task_flag;
 	enum swoll_none none;
 	enum swoll_call_flag call_flag;

@@ -339,11 +339,16 @@ struct swoll_arm {
 	__u64 life;
 };
 
+enum swoll_watch_kubepods {
+	SWOLL_WATCH_KUBEPODS = 1, /* QoS levels below it do not count; what it counts down
+				   * to are pods, and their containers */
+	SWOLL_WATCH_ABOVE = 2,	  /* only kubepods itself counts, once it is made below it */
+};
+
 /* In the watch map: a cgroup below which containers appear. */
 struct swoll_watch {
 	__u32 depth;	/* 1: its children are containers */
-	__u32 kubepods;	/* 1: QoS levels below it do not count, and its grandchildren's
-			 * parents are pods */
+	__u32 kubepods;	/* enum swoll_watch_kubepods */
 	__u32 consent;	/* enum swoll_consent, of a pod */
 	__u32 pad;
 };

@@ -32,6 +32,9 @@ type Client struct {
 	// Socket is the path of the service's socket; empty: api.DefaultSocket. It must not
 	// change after the first call.
 	Socket string
+	// Dial, if not nil, connects to the service in place of Socket: to one on another
+	// machine, say. It must not change after the first call.
+	Dial func(context.Context) (net.Conn, error)
 	// Warn is told, once, when the service is of another version than the client. It may
 	// be nil.
 	Warn func(msg string)
@@ -43,12 +46,15 @@ type Client struct {
 
 // A DialError says that the service cannot be reached.
 type DialError struct {
-	Socket string
+	Socket string // its path; empty where Client.Dial failed
 	Err    error
 }
 
 // Error says what failed and what to try.
 func (e *DialError) Error() string {
+	if e.Socket == "" {
+		return e.Err.Error()
+	}
 	try := "is swolld running?"
 	switch {
 	case errors.Is(e.Err, fs.ErrNotExist):
@@ -77,13 +83,20 @@ func (c *Client) client() *http.Client {
 		socket := cmp.Or(c.Socket, api.DefaultSocket)
 		c.http = &http.Client{Transport: &http.Transport{
 			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+				if c.Dial != nil {
+					conn, err := c.Dial(ctx)
+					if err != nil {
+						return nil, &DialError{Err: err}
+					}
+					return conn, nil
+				}
 				conn, err := new(net.Dialer).DialContext(ctx, "unix", socket)
 				if err != nil {
 					return nil, &DialError{Socket: socket, Err: err}
 				}
 				return conn, nil
 			},
-			DisableCompression: true, // it is the same machine
+			DisableCompression: c.Dial == nil, // it is the same machine
 		}}
 	})
 	return c.http
@@ -207,6 +220,11 @@ func (c *Client) Version(ctx context.Context) (api.Version, error) {
 // Ready returns nil if the service records.
 func (c *Client) Ready(ctx context.Context) error {
 	return c.stream(ctx, "/readyz", nil, io.Discard)
+}
+
+// Live returns nil if the service answers at all.
+func (c *Client) Live(ctx context.Context) error {
+	return c.stream(ctx, "/healthz", nil, io.Discard)
 }
 
 // Metrics writes the service's metrics to w, in Prometheus's text format.

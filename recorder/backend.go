@@ -363,6 +363,10 @@ func (r *Recorder) save(i *instance, trigger, reason string, death bool) (api.Sn
 	var meta *ringstore.Meta
 	var img *ringstore.Image
 	var err error
+	// Consent is not withdrawn between the copy and its file.
+	i.saving.RLock()
+	saved := sync.OnceFunc(i.saving.RUnlock)
+	defer saved()
 	ok := i.alive(func() {
 		c := r.k.control(i.ring)
 		if death {
@@ -392,6 +396,7 @@ func (r *Recorder) save(i *instance, trigger, reason string, death bool) (api.Sn
 	meta.Peers = r.peers(img.Control().Death)
 	r.redact(meta, img)
 	snap, err := r.store.save(meta, img)
+	saved()
 	if err != nil {
 		if errors.Is(err, errNoStore) {
 			return snap, api.Errorf(api.CodeUnavailable, "%w", err).WithHint("start swolld with --state-dir")
@@ -566,8 +571,14 @@ func (r *Recorder) Record(_ context.Context, cgroup, name string) (api.Pod, erro
 	if _, err := r.find(api.Selector{Namespace: api.HostNamespace, Pod: name}); err == nil && !r.allGone(name) {
 		return api.Pod{}, api.Errorf(api.CodeConflict, "the name %s is taken", name).WithHint("give another --name, or swoll-dump forget %s", name)
 	}
-	if err := r.arm(dir, name); err != nil {
+	r.consents.mu.Lock()
+	err = r.arm(dir, name)
+	r.consents.mu.Unlock()
+	if err != nil {
 		switch {
+		case errors.Is(err, errNoConsent):
+			return api.Pod{}, api.Errorf(api.CodeConflict, "cgroup %s: %w", cgroup, err).
+				WithHint("remove the annotation swoll.dev/record from the pod")
 		case errors.Is(err, errRecorded):
 			return api.Pod{}, api.Errorf(api.CodeConflict, "cgroup %s: %w", cgroup, err)
 		case errors.Is(err, errNoRing):

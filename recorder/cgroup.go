@@ -197,7 +197,7 @@ func chooseRoots(dirs []string) ([]watchRoot, hierarchy, error) {
 			return nil, hierarchy{}, fmt.Errorf("watched cgroups are in two hierarchies, %s and %s; all must be in one", chosen, h)
 		}
 		chosen = &h
-		roots = append(roots, watchRoot{dir: dir})
+		roots = append(roots, watchRoot{dir: dir, kubepods: isKubepods(filepath.Base(dir))})
 	}
 	if chosen != nil {
 		return roots, *chosen, nil
@@ -212,13 +212,26 @@ func chooseRoots(dirs []string) ([]watchRoot, hierarchy, error) {
 	return nil, h, h.resolve()
 }
 
-// kubepodsIn lists the kubepods cgroups directly below a mount.
+// kubepodsDirs are the cgroups that the kubelet keeps its pods in, below a mount: with
+// each cgroup driver, and in kind.
+var kubepodsDirs = []string{"kubepods", "kubepods.slice", "kubelet/kubepods", "kubelet.slice/kubelet-kubepods.slice"}
+
+// aboveKubepods are the cgroups that one of them may be made in.
+var aboveKubepods = []string{".", "kubelet", "kubelet.slice"}
+
+// isKubepods tells by its base name that a cgroup holds pods, wherever it is: the kubelet
+// may be given another root.
+func isKubepods(name string) bool {
+	return slices.ContainsFunc(kubepodsDirs, func(dir string) bool { return filepath.Base(dir) == name })
+}
+
+// kubepodsIn lists the kubepods cgroups below a mount.
 func kubepodsIn(h hierarchy) []watchRoot {
 	if h.controllers == nil && !isV2(h.mount) {
 		return nil
 	}
 	var roots []watchRoot
-	for _, name := range []string{"kubepods", "kubepods.slice"} {
+	for _, name := range kubepodsDirs {
 		dir := filepath.Join(h.mount, name)
 		if _, err := cgroupID(dir); err == nil {
 			roots = append(roots, watchRoot{dir: dir, kubepods: true})
@@ -234,7 +247,7 @@ func isV2(dir string) bool {
 
 // isQoSDir tells the levels below kubepods apart, with both cgroup drivers.
 func isQoSDir(name string) bool {
-	switch name {
+	switch strings.TrimPrefix(name, "kubelet-") {
 	case "burstable", "besteffort", "kubepods-burstable.slice", "kubepods-besteffort.slice":
 		return true
 	}

@@ -23,8 +23,12 @@ func TestIdentify(t *testing.T) {
 		"cgroupfs":            {"pod" + uid, id, pod(id)},
 		"systemd, containerd": {"kubepods-burstable-pod2c48913c_b29f_11e7_9350_020968147796.slice", "cri-containerd-" + id + ".scope", pod(id)},
 		"systemd, guaranteed": {"kubepods-pod2c48913c_b29f_11e7_9350_020968147796.slice", "crio-" + id + ".scope", pod(id)},
-		"a host cgroup":       {"system.slice", "nginx.service", identity{namespace: api.HostNamespace, pod: "nginx.service", container: "nginx.service"}},
-		"named like a pod":    {"podman", id, identity{namespace: api.HostNamespace, pod: id, container: id}},
+		"kind":                {"kubelet-kubepods-burstable-pod2c48913c_b29f_11e7_9350_020968147796.slice", "cri-containerd-" + id + ".scope", pod(id)},
+		"kind, cgroupfs":      {"pod" + uid, id, pod(id)},
+		"a static pod": {"kubepods-burstable-pod3a8f0e6dd1b1b2a4c5d6e7f8091a2b3c.slice", "cri-containerd-" + id + ".scope",
+			identity{namespace: unknown, pod: "pod3a8f0e6dd1b1b2a4c5d6e7f8091a2b3c", uid: "3a8f0e6dd1b1b2a4c5d6e7f8091a2b3c", container: id[:12], containerID: id}},
+		"a host cgroup":    {"system.slice", "nginx.service", identity{namespace: api.HostNamespace, pod: "nginx.service", container: "nginx.service"}},
+		"named like a pod": {"podman", id, identity{namespace: api.HostNamespace, pod: id, container: id}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := identify(c.parent, c.name); got != c.want {
@@ -70,6 +74,11 @@ func TestQoSDir(t *testing.T) {
 		"besteffort":                                 true,
 		"kubepods-burstable.slice":                   true,
 		"kubepods-besteffort.slice":                  true,
+		"kubelet-kubepods-burstable.slice":           true,
+		"kubelet-kubepods-besteffort.slice":          true,
+		"kubelet-kubepods-pod2c48913c.slice":         false,
+		"kubelet-kubepods-burstable-pod2c489.slice":  false,
+		"kubelet-kubepods.slice":                     false,
 		"pod2c48913c-b29f-11e7":                      false,
 		"kubepods-pod2c48913c.slice":                 false,
 		"kubepods-burstable-pod2c48913c_b29f.slice":  false,
@@ -92,5 +101,26 @@ func TestFirstProcess(t *testing.T) {
 	}
 	if got := firstProcess(t.TempDir()); got != 0 {
 		t.Errorf("first process of nothing: %d", got)
+	}
+}
+
+// The kubelet's cgroups are found below a mount wherever the kubelet, or kind, puts them,
+// and are known by their names where a user gives them.
+func TestKubepods(t *testing.T) {
+	for _, n := range namings {
+		nd := newNode(t, n)
+		if len(nd.roots) != 1 || !nd.roots[0].kubepods || nd.roots[0].dir != nd.root {
+			t.Errorf("%s: given %s, it watches %+v", n.name, nd.root, nd.roots)
+		}
+		below := hierarchy{mount: filepath.Dir(nd.root)}
+		if n.root == "kubelet-kubepods.slice" {
+			// It is looked for in a slice of kind's.
+			nd.mkdir(filepath.Join(below.mount, "kubelet.slice"))
+			nd.mkdir(filepath.Join(below.mount, "kubelet.slice", n.root))
+			nd.root = filepath.Join(below.mount, "kubelet.slice", n.root)
+		}
+		if got := kubepodsIn(below); len(got) != 1 || got[0] != (watchRoot{dir: nd.root, kubepods: true}) {
+			t.Errorf("%s: below %s it finds %+v, want %s", n.name, below.mount, got, nd.root)
+		}
 	}
 }

@@ -34,7 +34,8 @@ type instance struct {
 	// The service is the only one that frees a ring; it does not while somebody copies it.
 	mu      sync.RWMutex
 	freed   bool
-	leaving sync.Mutex // one frees it at a time
+	saving  sync.RWMutex // read-held from the copy of a snapshot until it is saved; before mu
+	leaving sync.Mutex   // one frees it at a time
 
 	handled atomic.Uint64 // time of the last death that was dealt with
 	ended   atomic.Bool   // the collection of containers was told of its end
@@ -45,8 +46,9 @@ type instance struct {
 }
 
 // podUID finds the pod's uid in the name of its cgroup: podUID with the cgroupfs driver,
-// kubepods[-QOS]-podUID.slice with systemd's, which writes - as _.
-var podUID = regexp.MustCompile(`^(?:kubepods(?:-[a-z]+)?-)?pod([0-9a-f]{8}[-_][0-9a-f_-]{4,})(?:\.slice)?$`)
+// kubepods[-QOS]-podUID.slice with systemd's, which writes - as _; in kind, kubelet- comes
+// before it. The UID of a static pod is a hash.
+var podUID = regexp.MustCompile(`^(?:(?:kubelet-)?kubepods(?:-[a-z]+)?-)?pod([0-9a-f]{8}[-_][0-9a-f_-]{4,}|[0-9a-f]{32})(?:\.slice)?$`)
 
 // identify says what the names of a cgroup and its parent tell.
 func identify(parent, name string) identity {

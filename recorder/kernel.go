@@ -32,7 +32,7 @@ const (
 	runningProg = "running"
 )
 
-var mapNames = []string{"rings", "tasks", "cgroups", "watches", "pool", "alerts", "scratches", "listings", "senders", nodeMap}
+var mapNames = []string{"rings", "tasks", "cgroups", "watches", "consents", "pool", "alerts", "scratches", "listings", "senders", nodeMap}
 
 // The order in which programs are attached. Arming comes last: no ring is handed out
 // before everything that fills and retires it is in place.
@@ -66,9 +66,6 @@ func pinName(m string) string {
 
 // openKernel adopts what is pinned, or loads the kernel side afresh.
 func openKernel(cfg Config, h hierarchy) (*kernel, error) {
-	if err := checkPrivileges(); err != nil {
-		return nil, err
-	}
 	k := &kernel{log: cfg.Logger, pinDir: cfg.PinDir, maps: map[string]*ebpf.Map{}}
 	if err := k.open(cfg, h); err != nil {
 		if k.lock != nil {
@@ -335,9 +332,37 @@ func (k *kernel) enter(id uint64, arm layout.Arm) (bool, error) {
 // leave ends the recording of all cgroups of a ring, and waits until no program that
 // saw them is running.
 func (k *kernel) leave(ring uint32, life uint64) error {
+	// A program that saw a cgroup enters one that is just being made below it: so look
+	// again once all of these have ended.
+	for first := true; ; first = false {
+		ids, err := k.recordedInto(ring, life)
+		if err != nil {
+			return err
+		}
+		if len(ids) == 0 && !first {
+			return nil
+		}
+		for _, id := range ids {
+			err := k.maps["cgroups"].Delete(id)
+			if errors.Is(err, ebpf.ErrKeyNotExist) {
+				continue // the kernel side was faster, and has counted it out
+			}
+			if err != nil {
+				return fmt.Errorf("removing cgroup %d: %w", id, err)
+			}
+			atomic.AddUint32(&k.nodeState().Filter[id%layout.SizesFilter], ^uint32(0))
+		}
+		k.invalidate()
+		if err := waitForPrograms(); err != nil {
+			return err
+		}
+	}
+}
+
+// recordedInto lists the cgroups that are recorded into a ring.
+func (k *kernel) recordedInto(ring uint32, life uint64) (ids []uint64, err error) {
 	var id uint64
 	var arm layout.Arm
-	var ids []uint64
 	it := k.maps["cgroups"].Iterate()
 	for it.Next(&id, &arm) {
 		if arm.Ring == ring && arm.Life == life {
@@ -345,20 +370,9 @@ func (k *kernel) leave(ring uint32, life uint64) error {
 		}
 	}
 	if err := it.Err(); err != nil {
-		return fmt.Errorf("listing recorded cgroups: %w", err)
+		return nil, fmt.Errorf("listing recorded cgroups: %w", err)
 	}
-	for _, id := range ids {
-		err := k.maps["cgroups"].Delete(id)
-		if errors.Is(err, ebpf.ErrKeyNotExist) {
-			continue // the kernel side was faster, and has counted it out
-		}
-		if err != nil {
-			return fmt.Errorf("removing cgroup %d: %w", id, err)
-		}
-		atomic.AddUint32(&k.nodeState().Filter[id%layout.SizesFilter], ^uint32(0))
-	}
-	k.invalidate()
-	return waitForPrograms()
+	return ids, nil
 }
 
 // invalidate makes every task look its cgroup up again.
@@ -498,7 +512,7 @@ func Uninstall(pinDir string, log *slog.Logger) error {
 	if pinDir == "" {
 		return errors.New("nothing is pinned without a pin directory")
 	}
-	if err := checkPrivileges(); err != nil {
+	if err := checkCapabilities(); err != nil {
 		return err
 	}
 	if _, err := os.Stat(pinDir); errors.Is(err, os.ErrNotExist) {
@@ -531,32 +545,6 @@ func waitForPrograms() error {
 	_, _, errno := unix.Syscall(unix.SYS_MEMBARRIER, membarrierGlobal, 0, 0)
 	if errno != 0 {
 		return fmt.Errorf("waiting for running programs (membarrier): %w", errno)
-	}
-	return nil
-}
-
-// checkPrivileges names what the process may not do but must.
-func checkPrivileges() error {
-	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var data [2]unix.CapUserData
-	if err := unix.Capget(&hdr, &data[0]); err != nil {
-		return fmt.Errorf("reading the capabilities of this process: %w", err)
-	}
-	has := func(c int) bool { return data[c/32].Effective>>(c%32)&1 == 1 }
-	if has(unix.CAP_SYS_ADMIN) {
-		return nil
-	}
-	var missing []string
-	for _, c := range []struct {
-		bit  int
-		name string
-	}{{unix.CAP_BPF, "CAP_BPF"}, {unix.CAP_PERFMON, "CAP_PERFMON"}} {
-		if !has(c.bit) {
-			missing = append(missing, c.name)
-		}
-	}
-	if missing != nil {
-		return fmt.Errorf("missing privileges: %s; run as root, or grant them", strings.Join(missing, " and "))
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package recorder
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"maps"
 	"os"
@@ -10,6 +11,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"github.com/google/renameio/v2"
 
 	"github.com/swoll-recorder/swoll/api"
 	"github.com/swoll-recorder/swoll/recorder/containers"
@@ -151,6 +154,7 @@ func (r *Recorder) learn(c *containers.Container) {
 // rename gives an instance what is known of it now.
 func (r *Recorder) rename(i *instance, k *known) {
 	old := i.known.Swap(k)
+	r.names.changed.Store(true)
 	if !old.named {
 		r.log.Debug("named", "container", i.String(), "was", old.String(), "ring", i.ring)
 	}
@@ -224,4 +228,79 @@ func (r *Recorder) goneFor(i *instance) time.Duration {
 		return -1
 	}
 	return time.Duration(monotonic() - int64(gone))
+}
+
+// namesFile, in the state directory, keeps the names of what is in the rings for the next
+// service: of a container that ended long ago, nobody else may know them then.
+const namesFile = "names.json"
+
+// names is what was read from that file, and whether it is to be written.
+type names struct {
+	read    map[string]*known // by container ID
+	changed atomic.Bool
+	failed  string // why it could not be written
+}
+
+// A savedName is a known in the file.
+type savedName struct {
+	Namespace   string            `json:"namespace"`
+	Pod         string            `json:"pod"`
+	UID         string            `json:"uid"`
+	Container   string            `json:"container"`
+	ContainerID string            `json:"containerID"`
+	Instance    int               `json:"instance"`
+	Image       string            `json:"image,omitempty"`
+	Labels      map[string]string `json:"labels,omitempty"`
+}
+
+// loadNames reads the file. Without it, names come as if from nothing.
+func (r *Recorder) loadNames() {
+	if r.store.dir == "" {
+		return
+	}
+	data, err := os.ReadFile(filepath.Join(r.store.dir, namesFile))
+	if errors.Is(err, os.ErrNotExist) {
+		return
+	}
+	var saved []savedName
+	if err == nil {
+		err = json.Unmarshal(data, &saved)
+	}
+	if err != nil {
+		r.log.Warn("the names that the last service knew cannot be read; those of containers that are gone stay unknown", "file", namesFile, "err", err)
+		return
+	}
+	r.names.read = map[string]*known{}
+	for _, s := range saved {
+		r.names.read[s.ContainerID] = &known{
+			identity: identity{namespace: s.Namespace, pod: s.Pod, uid: s.UID, container: s.Container, containerID: s.ContainerID},
+			named:    true, number: s.Instance, image: s.Image, labels: s.Labels,
+		}
+	}
+}
+
+// saveNames writes the file if something changed since. Only the recorder's loop uses it.
+func (r *Recorder) saveNames() {
+	if r.store.dir == "" || !r.names.changed.Swap(false) {
+		return
+	}
+	saved := []savedName{}
+	for _, i := range r.all() {
+		if k := i.who(); k.named && k.containerID != "" {
+			saved = append(saved, savedName{k.namespace, k.pod, k.uid, k.container, k.containerID, k.number, k.image, k.labels})
+		}
+	}
+	data, err := json.Marshal(saved)
+	if err == nil {
+		err = renameio.WriteFile(filepath.Join(r.store.dir, namesFile), data, 0o600, renameio.WithTempDir(r.store.dir))
+	}
+	failed := ""
+	if err != nil {
+		failed = err.Error()
+		r.names.changed.Store(true)
+		if failed != r.names.failed {
+			r.log.Warn("the names of containers cannot be kept for the next service", "file", namesFile, "err", err)
+		}
+	}
+	r.names.failed = failed
 }

@@ -2,6 +2,7 @@ package recorder
 
 import (
 	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 
@@ -107,4 +108,50 @@ func historyOf(s *store, id string) (*ringstore.History, error) {
 		return nil, err
 	}
 	return snap.History(), nil
+}
+
+// The names of what is in the rings outlive the service, also where nobody else knows them
+// any more; a file that is damaged costs the names, and nothing else.
+func TestNamesSurvive(t *testing.T) {
+	nd := newNode(t, namings[0])
+	restart := func() {
+		nd.shut()
+		nd.cfg.Containers = containers.New(containers.Options{}) // knows nobody
+		nd.start()
+	}
+	restart()
+	p := nd.pod()
+	p.run()
+	mine := func() *known {
+		nd.refresh()
+		for _, i := range nd.all() {
+			if k := i.who(); k.uid == p.uid {
+				return k
+			}
+		}
+		t.Fatal("the container is not recorded")
+		return nil
+	}
+	nd.cfg.Containers.Update(mine().containerID, func(c *containers.Container) {
+		c.Namespace, c.Pod, c.PodUID, c.Name, c.RestartCount = "ns", "web", p.uid, "app", 3
+		c.Image, c.Labels = "img:1", map[string]string{"app": "web"}
+	})
+	eventually(t, "the container is named", func() bool { return mine().named })
+	want := *mine()
+	for range 2 {
+		restart()
+		if got := mine(); !got.equal(&want) {
+			t.Fatalf("after a restart it is %+v, was %+v", *got, want)
+		}
+	}
+	nd.shut()
+	file := filepath.Join(nd.cfg.StateDir, namesFile)
+	if err := os.WriteFile(file, []byte(`[{"namespace":`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	restart()
+	if got := mine(); got.named || got.uid != p.uid {
+		t.Errorf("with a damaged file it is %+v", *got)
+	}
+	p.goesOn()
 }

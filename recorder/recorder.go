@@ -1,6 +1,7 @@
 package recorder
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"sort"
 	"sync"
 	"sync/atomic"
@@ -51,6 +53,8 @@ type Recorder struct {
 	numbers   map[identity]int     // next instance number, of cgroups that are no pod's
 	wake      chan struct{}
 	limits    limits
+	names     names
+	consents  consents
 	leftOut   atomic.Bool           // a container that runs found no free ring
 	failure   atomic.Pointer[error] // why nothing is recorded
 	offset    atomic.Int64          // see wallOffset
@@ -62,6 +66,9 @@ var _ api.Backend = (*Recorder)(nil)
 // record. The error is one line that says what is missing and what to try. The caller
 // closes the Recorder.
 func New(ctx context.Context, cfg Config) (*Recorder, error) {
+	if err := checkCapabilities(); err != nil {
+		return nil, err // before anything is touched that another service may hold
+	}
 	cfg, err := cfg.withDefaults()
 	if err != nil {
 		return nil, err
@@ -93,6 +100,7 @@ func New(ctx context.Context, cfg Config) (*Recorder, error) {
 		}
 	}
 	r.metrics = newMetrics(r)
+	r.loadNames()
 	if err := r.start(); err != nil {
 		k.close()
 		st.close()
@@ -118,12 +126,39 @@ func (r *Recorder) start() error {
 			return err
 		}
 	}
+	if err := r.loadConsents(); err != nil {
+		return err
+	}
+	if err := r.watchAbove(); err != nil {
+		return err
+	}
 	for _, root := range r.roots {
 		if err := r.watchRoot(root); err != nil {
 			return err
 		}
 	}
 	r.reconcile()
+	return r.finishConsents()
+}
+
+// watchAbove lets the kernel side watch kubepods from the moment that the kubelet makes it,
+// so that the first containers of a node are there from their first call, too.
+func (r *Recorder) watchAbove() error {
+	if len(r.cfg.WatchCgroups) > 0 {
+		return nil
+	}
+	for _, dir := range aboveKubepods {
+		id, err := cgroupID(filepath.Join(r.h.mount, dir))
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err == nil {
+			err = r.k.watch(id, layout.Watch{Depth: 1, Kubepods: layout.WatchKubepodsAbove})
+		}
+		if err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -132,6 +167,8 @@ func (r *Recorder) watchRoots() {
 	r.mu.Lock()
 	roots := r.roots
 	r.mu.Unlock()
+	r.consents.mu.Lock()
+	defer r.consents.mu.Unlock()
 	for _, root := range roots {
 		if err := r.watchRoot(root); err != nil {
 			r.log.Error("watching cgroups", "cgroup", root.dir, "err", err)
@@ -144,7 +181,7 @@ func (r *Recorder) watchRoot(root watchRoot) error {
 	if !root.kubepods {
 		return r.watchDir(root.dir, layout.Watch{Depth: 1})
 	}
-	return r.watchDir(root.dir, layout.Watch{Depth: 2, Kubepods: 1})
+	return r.watchDir(root.dir, layout.Watch{Depth: 2, Kubepods: layout.WatchKubepodsKubepods})
 }
 
 func (r *Recorder) watchDir(dir string, w layout.Watch) error {
@@ -154,6 +191,13 @@ func (r *Recorder) watchDir(dir string, w layout.Watch) error {
 	}
 	if err != nil {
 		return err
+	}
+	consent := r.consentIn(dir)
+	if w.Depth == 1 {
+		if consent.NoRecord {
+			return r.k.unwatch(id)
+		}
+		w.Consent = consent.flags()
 	}
 	if err := r.k.watch(id, w); err != nil {
 		return err
@@ -181,7 +225,7 @@ func (r *Recorder) watchDir(dir string, w layout.Watch) error {
 		if errors.Is(err, errNoRing) && r.leftOut.Swap(true) {
 			continue // said already
 		}
-		if err != nil && !errors.Is(err, errRecorded) {
+		if err != nil && !errors.Is(err, errRecorded) && !errors.Is(err, errNoConsent) {
 			r.log.Warn("a container that runs already is not recorded", "cgroup", child, "err", err)
 		}
 	}
@@ -195,7 +239,8 @@ var (
 )
 
 // arm gives a ring to a cgroup that exists, and to all below it. A name is given where
-// it is recorded by hand.
+// it is recorded by hand. Called with consents.mu held, or before anybody else knows the
+// Recorder.
 func (r *Recorder) arm(dir, name string) error {
 	id, err := cgroupID(dir)
 	if err != nil {
@@ -204,6 +249,10 @@ func (r *Recorder) arm(dir, name string) error {
 	var arm layout.Arm
 	if err := r.k.maps["cgroups"].Lookup(id, &arm); err == nil {
 		return errRecorded
+	}
+	consent := r.consentIn(dir)
+	if consent.NoRecord {
+		return errNoConsent
 	}
 	ring, ok, err := r.k.take()
 	if err != nil {
@@ -221,6 +270,9 @@ func (r *Recorder) arm(dir, name string) error {
 	c.Cgroup = id
 	c.Armed = uint64(monotonic())
 	c.LimitData, c.LimitString = uint32(r.cfg.DataLimit), uint32(r.cfg.StringLimit)
+	if consent.NoPayload {
+		c.Flags = layout.RingFlagNoPayload
+	}
 	copy(c.Name[:len(c.Name)-1], name)
 	copy(c.Parent[:len(c.Parent)-1], filepath.Base(filepath.Dir(dir)))
 	if pid := firstProcess(dir); pid != 0 {
@@ -327,6 +379,7 @@ func (r *Recorder) Run(ctx context.Context) error {
 	defer alerts.Close()
 	stop := context.AfterFunc(ctx, func() { _ = alerts.Close() })
 	defer stop()
+	defer r.saveNames()
 	if r.cfg.Containers != nil {
 		named := make(chan struct{})
 		following, cancel := context.WithCancel(ctx)
@@ -355,6 +408,8 @@ func (r *Recorder) Run(ctx context.Context) error {
 
 // Close lets go of the kernel side. What is pinned goes on recording.
 func (r *Recorder) Close() error {
+	r.consents.mu.Lock()
+	defer r.consents.mu.Unlock()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.cfg.Registerer != nil {
@@ -387,8 +442,9 @@ func (r *Recorder) adoptRing(ring uint32, dir string) *instance {
 		i.dir, i.byHand = findCgroup(r.h, r.roots, c)
 	}
 	r.instances[ring] = i
-	if named := r.introduce(i); named != nil {
+	if named := cmp.Or(r.introduce(i), r.names.read[k.containerID]); named != nil && named.uid == k.uid {
 		i.known.Store(named)
+		r.names.changed.Store(true)
 	} else if k.uid == "" {
 		// What the node itself runs: its lives are counted by name.
 		k.number = r.numbers[k.lives()]
@@ -439,9 +495,12 @@ func (r *Recorder) reconcile() time.Duration {
 		}
 	}
 	r.retire()
-	if len(r.cfg.WatchCgroups) == 0 && len(r.roots) == 0 {
-		if roots := kubepodsIn(r.h); roots != nil {
-			r.log.Info("kubepods appeared", "cgroup", roots[0].dir)
+	r.saveNames()
+	r.forgetConsents(time.Now())
+	if len(r.cfg.WatchCgroups) == 0 {
+		// The kernel side watches what is new already; findCgroup wants to know it, too.
+		if roots := kubepodsIn(r.h); roots != nil && !slices.Equal(roots, r.roots) {
+			r.log.Info("kubepods appeared", "cgroup", roots[len(roots)-1].dir)
 			r.mu.Lock()
 			r.roots = roots
 			r.mu.Unlock()
@@ -508,6 +567,8 @@ func (r *Recorder) dealtWith(i *instance) {
 // resume lets a ring that a death froze record again: what lives in the cgroup, or comes
 // to live there.
 func (r *Recorder) resume(i *instance) {
+	i.saving.RLock() // not while consent is being withdrawn
+	defer i.saving.RUnlock()
 	c := r.k.control(i.ring)
 	from := c.Frozen
 	c.First, c.FirstBy = 0, 0
@@ -599,6 +660,7 @@ func (r *Recorder) release(i *instance) error {
 	i.mu.Unlock()
 	r.mu.Lock()
 	delete(r.instances, i.ring)
+	r.names.changed.Store(true)
 	r.forgetLives(i.who().identity)
 	r.mu.Unlock()
 	return r.k.free(i.ring)

@@ -77,7 +77,7 @@ func openStore(dir string, maxBytes int64, keep int, log *slog.Logger) (*store, 
 	}
 	for _, e := range entries {
 		path := filepath.Join(dir, e.Name())
-		if strings.HasPrefix(e.Name(), ".") && strings.Contains(e.Name(), suffix) {
+		if strings.HasPrefix(e.Name(), ".") && (strings.Contains(e.Name(), suffix) || strings.Contains(e.Name(), namesFile)) {
 			_ = os.Remove(path) // of a service that died while saving
 			continue
 		}

@@ -45,7 +45,7 @@ func NewRing(mem []byte, shape layout.Shape) (*Ring, error) {
 
 // checkShape returns why nothing of that shape can be read.
 func checkShape(s *layout.Shape) error {
-	if s.Layout != layout.SizesLayout {
+	if !readableLayout(s.Layout) {
 		return fmt.Errorf("it has layout %d, this program knows layout %d. Try: the program of the version that wrote it",
 			s.Layout, layout.SizesLayout)
 	}
@@ -67,6 +67,14 @@ func checkShape(s *layout.Shape) error {
 	}
 	return nil
 }
+
+// sameRecordsSince is the oldest layout whose records, pages and control areas are those
+// of the present one. What changed since then is only between the kernel side and the
+// service.
+const sameRecordsSince = 1
+
+// readableLayout tells whether rings of a layout, which may be in a file, can be read.
+func readableLayout(n uint32) bool { return n >= sameRecordsSince && n <= layout.SizesLayout }
 
 // controlLen returns the bytes of the control area with its slots.
 func controlLen(s *layout.Shape) int {

@@ -388,7 +388,7 @@ func (f *frameReader) meta() (*SnapshotMeta, error) {
 	if checksum(head[:28]) != le.Uint32(head[28:]) {
 		return nil, &DamageError{0, "the checksum of its head does not match"}
 	}
-	if version, records := le.Uint32(head[8:]), le.Uint32(head[12:]); version != snapshotVersion || records != layout.SizesLayout {
+	if version, records := le.Uint32(head[8:]), le.Uint32(head[12:]); version != snapshotVersion || !readableLayout(records) {
 		return nil, fmt.Errorf("it has format %d and layout %d, this program reads format %d and layout %d: %w",
 			version, records, snapshotVersion, layout.SizesLayout, ErrNewer)
 	}

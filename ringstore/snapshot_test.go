@@ -369,3 +369,20 @@ func TestSnapshotManyTasks(t *testing.T) {
 		t.Errorf("notes (-want +got):\n%s", diff)
 	}
 }
+
+// Snapshots of an older layout with the same records are read as they were written.
+func TestSnapshotOfOlderLayout(t *testing.T) {
+	t.Parallel()
+	for old := uint32(sameRecordsSince); old < layout.SizesLayout; old++ {
+		img := testImage(t, tinyShape, 120, 3)
+		want := img.History(testMeta)
+		img.shape.Layout = old
+		s, err := read(writeTo(t, img, frameGoal))
+		if err != nil {
+			t.Fatalf("layout %d: %v", old, err)
+		}
+		if diff := cmp.Diff(want, s.History()); diff != "" {
+			t.Errorf("layout %d: it is another history (-want +got):\n%s", old, diff)
+		}
+	}
+}

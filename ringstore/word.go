@@ -31,3 +31,8 @@ func (m memory) copyTo(dst []byte, at int) {
 		binary.LittleEndian.PutUint64(dst[8*i:], atomic.LoadUint64(&src[i]))
 	}
 }
+
+// bytes returns the memory as bytes, for who has it to himself.
+func (m memory) bytes() []byte {
+	return unsafe.Slice((*byte)(unsafe.Pointer(&m[0])), 8*len(m))
+}

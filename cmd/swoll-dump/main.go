@@ -31,15 +31,21 @@ const (
 	exitDenied      exitStatus = 5
 )
 
-func main() { os.Exit(int(run(os.Args[1:]))) }
+func main() { os.Exit(int(run(os.Args[0], os.Args[1:]))) }
 
-func run(args []string) exitStatus {
-	a := &app{out: os.Stdout, errOut: os.Stderr}
+func run(argv0 string, args []string) exitStatus {
+	a := &app{name: "swoll-dump", out: os.Stdout, errOut: os.Stderr}
+	if isPlugin(argv0) {
+		a.name, a.plugin = "kubectl swoll", new(plugin)
+	}
 	cmd := a.command()
 	cmd.SetArgs(args)
 	chosen, err := cmd.ExecuteC()
 	if a.client != nil {
 		a.client.Close()
+	}
+	if a.fleet != nil {
+		a.fleet.close()
 	}
 	if err == nil {
 		return exitDone
@@ -48,7 +54,7 @@ func run(args []string) exitStatus {
 	if errors.As(err, &child) && child.err == nil {
 		return child.status // it said itself what was wrong
 	}
-	fmt.Fprintf(a.errOut, "swoll-dump: %v\n", err)
+	fmt.Fprintf(a.errOut, "%s: %v\n", a.name, err)
 	if e := (*api.Error)(nil); errors.As(err, &e) && e.Hint != "" {
 		fmt.Fprintf(a.errOut, "Try: %s\n", e.Hint)
 	}
@@ -90,10 +96,13 @@ func usagef(format string, args ...any) error { return &usageError{fmt.Errorf(fo
 
 // An app is what the commands share: the global flags and the client that they make.
 type app struct {
+	name                  string // of the program, as its user calls it
 	socket, output, color string
+	plugin                *plugin // nil but for kubectl's
 
-	client      *client.Client
-	started     bool // the command line was understood
+	client      *client.Client // of this machine's service
+	fleet       *fleet         // of the cluster's, in place of client; nil but for kubectl's
+	started     bool           // the command line was understood
 	out, errOut io.Writer
 }
 
@@ -118,18 +127,15 @@ reached, 5 denied. That of run is the command's.`,
 				return usagef("--color %q is not one of auto, always, never", a.color)
 			}
 			a.started = true
-			a.client = &client.Client{Socket: a.socket, Warn: func(msg string) {
-				fmt.Fprintf(a.errOut, "swoll-dump: warning: %s\n", msg)
-			}}
+			if a.plugin != nil {
+				a.fleet = &fleet{connect: a.plugin.connect, only: a.plugin.node, warn: a.warn}
+				return nil
+			}
+			a.client = &client.Client{Socket: a.socket, Warn: a.warn}
 			return nil
 		},
 	}
-	socket := api.DefaultSocket
-	if s := os.Getenv("SWOLL_SOCKET"); s != "" {
-		socket = s
-	}
 	f := root.PersistentFlags()
-	f.StringVar(&a.socket, "socket", socket, "`path` of the service's socket; also $SWOLL_SOCKET")
 	f.StringVarP(&a.output, "output", "o", "text", "`format` of the output: text, json, and where it makes sense wide, yaml")
 	f.StringVar(&a.color, "color", "auto", "color failed calls: `when` is auto, always or never")
 	root.AddCommand(
@@ -137,8 +143,24 @@ reached, 5 denied. That of run is the command's.`,
 		a.snapshotCommand(), a.snapshotsCommand(), a.showCommand(), a.explainCommand(), a.exportCommand(), a.rmCommand(),
 		a.recordCommand(), a.forgetCommand(), a.runCommand(), a.versionCommand(),
 	)
+	if a.plugin != nil {
+		root.Use = pluginName
+		root.Annotations = map[string]string{cobra.CommandDisplayNameAnnotation: a.name}
+		root.Long = pluginLong
+		a.plugin.addTo(root)
+		return root
+	}
+	root.AddCommand(a.proxyCommand(), a.probeCommand())
+	socket := api.DefaultSocket
+	if s := os.Getenv("SWOLL_SOCKET"); s != "" {
+		socket = s
+	}
+	f.StringVar(&a.socket, "socket", socket, "`path` of the service's socket; also $SWOLL_SOCKET")
 	return root
 }
+
+// warn tells what does not keep a command from going on.
+func (a *app) warn(msg string) { fmt.Fprintf(a.errOut, "%s: warning: %s\n", a.name, msg) }
 
 // format checks --output against what the command can write; the first is the default.
 func (a *app) format(can ...string) (string, error) {
@@ -148,39 +170,9 @@ func (a *app) format(can ...string) (string, error) {
 	return "", usagef("--output %q is not one of %s", a.output, strings.Join(can, ", "))
 }
 
-// pod finds the pod that arg means.
-func (a *app) pod(ctx context.Context, arg string) (namespace, name string, err error) {
-	if namespace, name, ok := strings.Cut(arg, "/"); ok {
-		if namespace == "" || name == "" || strings.Contains(name, "/") {
-			return "", "", usagef("%q is no POD: use NAMESPACE/NAME or NAME", arg)
-		}
-		return namespace, name, nil
-	}
-	pods, err := a.client.Pods(ctx)
-	if err != nil {
-		return "", "", err
-	}
-	var found []string
-	for _, p := range pods {
-		if p.Name == arg && !slices.Contains(found, p.Namespace) {
-			found = append(found, p.Namespace)
-		}
-	}
-	switch len(found) {
-	case 0:
-		return "", "", api.Errorf(api.CodeNotFound, "no pod %s is recorded", arg).WithHint("swoll-dump list")
-	case 1:
-		return found[0], arg, nil
-	}
-	for i, namespace := range found {
-		found[i] = namespace + "/" + arg
-	}
-	return "", "", usagef("%s is the name of several pods; choose one of %s", arg, strings.Join(found, ", "))
-}
-
 // completePods completes the names of pods for the shell.
 func (a *app) completePods(cmd *cobra.Command, args []string, prefix string) ([]cobra.Completion, cobra.ShellCompDirective) {
-	if len(args) > 0 {
+	if len(args) > 0 || a.plugin != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
 	ctx, cancel := context.WithTimeout(cmd.Context(), 2*time.Second)

@@ -26,7 +26,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"swoll-dump": main})
+	testscript.Main(m, map[string]func(){"swoll-dump": main, "kubectl-swoll": main})
 }
 
 // TestScripts runs testdata/script, each script with a service of its own on the socket
@@ -64,7 +64,7 @@ func TestScripts(t *testing.T) {
 			"nobody": nobody,
 			"await":  await,
 			"gone":   gone,
-			"term":   term,
+			"term":   terminate,
 		},
 	})
 }
@@ -112,8 +112,8 @@ func await(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Fatalf("%s did not appear", args[0])
 }
 
-// term FILE sends SIGTERM to the process whose id is in the file.
-func term(ts *testscript.TestScript, neg bool, args []string) {
+// terminate is term FILE: it sends SIGTERM to the process whose id is in the file.
+func terminate(ts *testscript.TestScript, neg bool, args []string) {
 	pid, err := strconv.Atoi(strings.TrimSpace(ts.ReadFile(args[0])))
 	ts.Check(err)
 	ts.Check(syscall.Kill(pid, syscall.SIGTERM))

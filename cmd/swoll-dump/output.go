@@ -11,7 +11,7 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"golang.org/x/term"
 	"sigs.k8s.io/yaml"
 )
 
@@ -200,7 +200,4 @@ func paint(line []byte) []byte {
 }
 
 // isTerminal tells whether the file is one.
-func isTerminal(fd uintptr) bool {
-	_, err := unix.IoctlGetTermios(int(fd), unix.TCGETS)
-	return err == nil
-}
+func isTerminal(fd uintptr) bool { return term.IsTerminal(int(fd)) }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"maps"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/swoll-recorder/swoll/api"
+	"github.com/swoll-recorder/swoll/client"
 )
 
 func (a *app) listCommand() *cobra.Command {
@@ -25,26 +27,43 @@ func (a *app) listCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			pods, err := a.client.Pods(cmd.Context())
-			if err != nil {
+			lists, err := gather(cmd.Context(), a, func(ctx context.Context, s service) ([]nodePod, error) {
+				pods, err := s.Pods(ctx)
+				var list []nodePod
+				for _, p := range pods {
+					list = append(list, nodePod{p, s.node})
+				}
+				return list, err
+			})
+			if !partial(err) {
 				return err
 			}
+			pods := slices.Concat(lists...)
 			if format == "json" || format == "yaml" {
-				return a.encode(format, api.List[api.Pod]{Items: pods})
+				return cmp.Or(a.encode(format, api.List[nodePod]{Items: pods}), err)
 			}
 			if len(pods) == 0 {
-				_, err := fmt.Fprintln(a.errOut, "Nothing is recorded.")
+				fmt.Fprintln(a.errOut, "Nothing is recorded.")
 				return err
 			}
-			return a.writePods(pods, format == "wide")
+			return cmp.Or(a.writePods(pods, format == "wide"), err)
 		},
 	}
 }
 
-func (a *app) writePods(pods []api.Pod, wide bool) error {
+// A nodePod is a pod, and the node that it was asked of; empty: this machine.
+type nodePod struct {
+	api.Pod
+	Node string `json:"node,omitempty"`
+}
+
+func (a *app) writePods(pods []nodePod, wide bool) error {
 	header := []string{"POD", "CONTAINER", "INSTANCE", "STATE", "CALLS", "SPAN", "COMPLETE SINCE"}
 	if wide {
 		header = append(header, "OVERWRITTEN", "LOST", "BYTES", "ID", "CGROUP")
+	}
+	if a.fleet != nil {
+		header = append([]string{"NODE"}, header...)
 	}
 	var t table
 	for _, p := range pods {
@@ -67,6 +86,9 @@ func (a *app) writePods(pods []api.Pod, wide bool) error {
 				row = append(row, strconv.FormatUint(c.Ring.Overwritten, 10), cmp.Or(strings.Join(lost, ","), "0"),
 					size(c.Ring.Bytes), c.ID, c.Cgroup)
 			}
+			if a.fleet != nil {
+				row = append([]string{p.Node}, row...)
+			}
 			t.add(row...)
 		}
 	}
@@ -85,16 +107,17 @@ func (s *selection) flags(cmd *cobra.Command) {
 	cmd.Flags().Lookup("instance").DefValue = "" // -1 is no answer
 }
 
-func (s *selection) of(a *app, cmd *cobra.Command, pod string) (api.Selector, error) {
-	namespace, name, err := a.pod(cmd.Context(), pod)
+// of is the selection in a pod, and the service that has it.
+func (s *selection) of(a *app, cmd *cobra.Command, pod string) (service, api.Selector, error) {
+	svc, namespace, name, err := a.pod(cmd.Context(), pod)
 	if err != nil {
-		return api.Selector{}, err
+		return svc, api.Selector{}, err
 	}
 	sel := api.Selector{Namespace: namespace, Pod: name, Container: s.container}
 	if cmd.Flags().Changed("instance") {
 		sel.Instance = &s.instance
 	}
-	return sel, nil
+	return svc, sel, nil
 }
 
 // filter is the flags that choose among the calls of a history.
@@ -145,12 +168,12 @@ func (a *app) dumpCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			sel, err := s.of(a, cmd, args[0])
+			svc, sel, err := s.of(a, cmd, args[0])
 			if err != nil {
 				return err
 			}
 			out := a.colored()
-			if err := a.client.Dump(cmd.Context(), sel, q, out); err != nil {
+			if err := svc.Dump(cmd.Context(), sel, q, out); err != nil {
 				return err
 			}
 			return out.Flush()
@@ -177,30 +200,50 @@ func (a *app) freezeCommand(verb string) *cobra.Command {
 			if all == (len(args) == 1) {
 				return usagef("%s takes either a POD or --all", verb)
 			}
-			var sel *api.Selector
-			what := "the node"
 			if all && (s.container != "" || cmd.Flags().Changed("instance")) {
 				return usagef("--all means all containers: it goes without --container and --instance")
 			}
-			if !all {
-				one, err := s.of(a, cmd, args[0])
+			change, done := (*client.Client).Freeze, "frozen"
+			if verb == "thaw" {
+				change, done = (*client.Client).Thaw, "thawed"
+			}
+			type changed struct {
+				what string
+				n    int
+			}
+			var list []changed
+			if all {
+				list, err = gather(cmd.Context(), a, func(ctx context.Context, s service) (changed, error) {
+					n, err := change(s.Client, ctx, nil)
+					what := "the node"
+					if s.node != "" {
+						what = "node " + s.node
+					}
+					return changed{what, n}, err
+				})
+			} else {
+				svc, sel, err := s.of(a, cmd, args[0])
 				if err != nil {
 					return err
 				}
-				sel, what = &one, one.Namespace+"/"+one.Pod
+				n, err := change(svc.Client, cmd.Context(), &sel)
+				if err != nil {
+					return err
+				}
+				list = append(list, changed{sel.Namespace + "/" + sel.Pod, n})
 			}
-			change, done := a.client.Freeze, "frozen"
-			if verb == "thaw" {
-				change, done = a.client.Thaw, "thawed"
-			}
-			n, err := change(cmd.Context(), sel)
-			if err != nil {
+			if !partial(err) {
 				return err
 			}
-			if format != "text" {
-				return a.encode(format, api.Changed{Changed: n})
+			sum := 0
+			for _, c := range list {
+				if sum += c.n; format == "text" {
+					fmt.Fprintf(a.out, "%s: %s %s\n", printable(c.what), count(c.n, "container"), done)
+				}
 			}
-			_, err = fmt.Fprintf(a.out, "%s: %s %s\n", printable(what), count(n, "container"), done)
+			if format != "text" {
+				return cmp.Or(a.encode(format, api.Changed{Changed: sum}), err)
+			}
 			return err
 		},
 	}
@@ -209,7 +252,11 @@ func (a *app) freezeCommand(verb string) *cobra.Command {
 		cmd.Short = "Records again what was frozen"
 	}
 	s.flags(cmd)
-	cmd.Flags().BoolVar(&all, "all", false, "the whole node")
+	whole := "the whole node"
+	if a.plugin != nil {
+		whole = "all nodes, or that of --node"
+	}
+	cmd.Flags().BoolVar(&all, "all", false, whole)
 	return cmd
 }
 
@@ -280,23 +327,29 @@ func (a *app) versionCommand() *cobra.Command {
 				return err
 			}
 			var v struct {
-				Client  api.Version  `json:"client"`
-				Service *api.Version `json:"service,omitempty"`
+				Client   api.Version   `json:"client"`
+				Service  *api.Version  `json:"service,omitempty"`
+				Services []api.Version `json:"services,omitempty"` // of a cluster
 			}
 			v.Client = api.BuildVersion()
-			var unreachable error
+			var unreachable error // the client's is shown anyway
+			var services []api.Version
 			if !clientOnly {
-				service, err := a.client.Version(cmd.Context())
-				if v.Service = &service; err != nil {
-					v.Service, unreachable = nil, err // the client's is shown anyway
-				}
+				services, unreachable = gather(cmd.Context(), a, func(ctx context.Context, s service) (api.Version, error) {
+					v, err := s.Version(ctx)
+					v.Node = cmp.Or(v.Node, s.node)
+					return v, err
+				})
 			}
 			if format != "text" {
+				if v.Services = services; a.fleet == nil && len(services) == 1 {
+					v.Service, v.Services = &services[0], nil
+				}
 				return cmp.Or(a.encode(format, v), unreachable)
 			}
 			fmt.Fprintf(a.out, "client:  %s\n", versionLine(v.Client))
-			if v.Service != nil {
-				fmt.Fprintf(a.out, "service: %s\n", versionLine(*v.Service))
+			for _, s := range services {
+				fmt.Fprintf(a.out, "service: %s\n", versionLine(s))
 			}
 			return unreachable
 		},

@@ -82,7 +82,7 @@ func (a *app) runRecorded(ctx context.Context, args []string, keep bool) (err er
 	child := exec.Command(path)
 	child.Args = args
 	child.Stdin, child.Stdout, child.Stderr = os.Stdin, os.Stdout, os.Stderr
-	child.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(cgroup.Fd())}
+	child.SysProcAttr = inCgroup(cgroup)
 	status, err := startAndWait(child)
 	if err != nil {
 		return startError(err)

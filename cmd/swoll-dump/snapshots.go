@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -38,11 +39,11 @@ func (a *app) snapshotCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			sel, err := s.of(a, cmd, args[0])
+			svc, sel, err := s.of(a, cmd, args[0])
 			if err != nil {
 				return err
 			}
-			made, err := a.client.Snapshot(cmd.Context(), sel, reason)
+			made, err := svc.Snapshot(cmd.Context(), sel, reason)
 			if err != nil {
 				return err
 			}
@@ -71,28 +72,41 @@ func (a *app) snapshotsCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			snaps, err := a.client.Snapshots(cmd.Context())
-			if err != nil {
+			lists, err := gather(cmd.Context(), a, func(ctx context.Context, s service) ([]api.Snapshot, error) {
+				snaps, err := s.Snapshots(ctx)
+				for i := range snaps {
+					snaps[i].Node = cmp.Or(s.node, snaps[i].Node)
+				}
+				return snaps, err
+			})
+			if !partial(err) {
 				return err
+			}
+			snaps := slices.Concat(lists...)
+			if len(lists) > 1 {
+				slices.SortStableFunc(snaps, func(a, b api.Snapshot) int { return a.Created.Compare(b.Created) })
 			}
 			if len(args) == 1 {
 				// The pod may be gone, so its namespace is looked up among the snapshots.
 				namespace, name, ok := strings.Cut(args[0], "/")
 				if !ok {
 					namespace, name = "", args[0]
+					if a.fleet != nil {
+						namespace, ok = a.fleet.cluster.Namespace, true
+					}
 				}
 				snaps = slices.DeleteFunc(snaps, func(s api.Snapshot) bool {
 					return s.Pod != name || ok && s.Namespace != namespace
 				})
 			}
 			if format == "json" || format == "yaml" {
-				return a.encode(format, api.List[api.Snapshot]{Items: snaps})
+				return cmp.Or(a.encode(format, api.List[api.Snapshot]{Items: snaps}), err)
 			}
 			if len(snaps) == 0 {
-				_, err := fmt.Fprintln(a.errOut, "There are no snapshots.")
+				fmt.Fprintln(a.errOut, "There are no snapshots.")
 				return err
 			}
-			return a.writeSnapshots(snaps, format == "wide")
+			return cmp.Or(a.writeSnapshots(snaps, format == "wide"), err)
 		},
 	}
 }
@@ -101,6 +115,9 @@ func (a *app) writeSnapshots(snaps []api.Snapshot, wide bool) error {
 	header := []string{"ID", "POD", "CONTAINER", "TRIGGER", "REASON", "CREATED", "SIZE"}
 	if wide {
 		header = append(header, "INSTANCE", "EXIT", "SIGNAL", "CALLS")
+	}
+	if a.fleet != nil {
+		header = slices.Insert(header, 2, "NODE")
 	}
 	var t table
 	for _, s := range snaps {
@@ -118,6 +135,9 @@ func (a *app) writeSnapshots(snaps []api.Snapshot, wide bool) error {
 				signal = *s.Signal
 			}
 			row = append(row, strconv.Itoa(s.Instance), exit, signal, strconv.FormatUint(s.Records, 10))
+		}
+		if a.fleet != nil {
+			row = slices.Insert(row, 2, s.Node)
 		}
 		t.add(row...)
 	}
@@ -191,7 +211,10 @@ func (a *app) showCommand() *cobra.Command {
 			case looksLikeFile(args[0]):
 				return noFile(args[0])
 			default:
-				err = a.client.SnapshotDump(cmd.Context(), args[0], q, out)
+				var svc service
+				if svc, err = a.serviceOfSnapshot(cmd.Context(), args[0]); err == nil {
+					err = svc.SnapshotDump(cmd.Context(), args[0], q, out)
+				}
 			}
 			return cmp.Or(err, out.Flush(), damage)
 		},
@@ -253,21 +276,25 @@ func (a *app) explain(cmd *cobra.Command, arg string, s *selection, format strin
 			return nil, noFile(arg)
 		}
 	}
-	if !pod && !strings.Contains(arg, "/") {
-		err := a.client.Explain(ctx, arg, format, w)
+	// In a cluster, all nodes are asked for a snapshot only where arg looks like one.
+	if !pod && !strings.Contains(arg, "/") && (a.fleet == nil || snapshotID.MatchString(arg)) {
+		svc, err := a.serviceOfSnapshot(ctx, arg)
+		if err == nil {
+			err = svc.Explain(ctx, arg, format, w)
+		}
 		if !errors.Is(err, api.ErrNotFound) {
 			return nil, err
 		}
 	}
-	sel, err := s.of(a, cmd, arg)
+	svc, sel, err := s.of(a, cmd, arg)
 	if errors.Is(err, api.ErrNotFound) && !pod {
 		return nil, api.Errorf(api.CodeNotFound, "%s is no snapshot, no file and no recorded pod", arg).
-			WithHint("swoll-dump snapshots, or swoll-dump list")
+			WithHint("%s snapshots, or %[1]s list", a.name)
 	}
 	if err != nil {
 		return nil, err
 	}
-	return nil, a.client.ExplainPod(ctx, sel, format, w)
+	return nil, svc.ExplainPod(ctx, sel, format, w)
 }
 
 func (a *app) exportCommand() *cobra.Command {
@@ -283,8 +310,12 @@ read it.`,
 				return err
 			}
 			id, file := args[0], args[1]
+			svc, err := a.serviceOfSnapshot(cmd.Context(), id)
+			if err != nil {
+				return err
+			}
 			if file == "-" {
-				return a.client.SnapshotFile(cmd.Context(), id, a.out)
+				return svc.SnapshotFile(cmd.Context(), id, a.out)
 			}
 			if info, err := os.Stat(file); err == nil && info.IsDir() {
 				file = filepath.Join(file, filepath.Base(id)+".swoll")
@@ -294,7 +325,7 @@ read it.`,
 				return err
 			}
 			defer f.Cleanup()
-			if err := a.client.SnapshotFile(cmd.Context(), id, f); err != nil {
+			if err := svc.SnapshotFile(cmd.Context(), id, f); err != nil {
 				return err
 			}
 			return f.CloseAtomicallyReplace()
@@ -312,7 +343,11 @@ func (a *app) rmCommand() *cobra.Command {
 				return err
 			}
 			for _, id := range args {
-				if err := a.client.DeleteSnapshot(cmd.Context(), id); err != nil {
+				svc, err := a.serviceOfSnapshot(cmd.Context(), id)
+				if err == nil {
+					err = svc.DeleteSnapshot(cmd.Context(), id)
+				}
+				if err != nil {
 					return err
 				}
 				fmt.Fprintf(a.out, "%s is removed\n", id)

@@ -90,9 +90,31 @@ func serve(ctx context.Context, o *options) (err error) {
 	if cfg.Secrets, err = o.secrets(); err != nil {
 		return err
 	}
+	names, err := newSources(o, log)
+	if err != nil {
+		return err
+	}
+	if names != nil {
+		cfg.Containers, cfg.OnSnapshot = names.containers, names.announce
+	}
+	// It must answer after the service was told to stop.
+	watching, unwatch := context.WithCancel(context.WithoutCancel(ctx))
+	defer unwatch()
+	removal, err := watchRemoval(watching, o, log)
+	if err != nil {
+		return err
+	}
 	rec, err := recorder.New(ctx, cfg)
 	if err != nil {
 		return err
+	}
+	if removal != nil {
+		// Comes last: when nothing of the recorder is in use any more.
+		defer func() {
+			if err == nil && removal.Removed(watching) {
+				err = recorder.Remove(cfg.PinDir, cfg.StateDir, log)
+			}
+		}()
 	}
 	defer func() { err = errors.Join(err, rec.Close()) }()
 
@@ -105,6 +127,9 @@ func serve(ctx context.Context, o *options) (err error) {
 	})
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return rec.Run(ctx) })
+	if names != nil {
+		g.Go(func() error { return names.run(ctx, rec) })
+	}
 	g.Go(func() error { return server.Serve(ctx, ln) })
 	log.Info("serving", "socket", ln.Path(), "version", api.BuildVersion().Version)
 	if _, err := daemon.SdNotify(false, daemon.SdNotifyReady); err != nil {

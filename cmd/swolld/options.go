@@ -100,7 +100,7 @@ so on. The flag beats the environment. Sizes are numbers of bytes, or like 512Ki
 	f.StringVar(&c.PinDir, "pin-dir", "/sys/fs/bpf/swoll", "`directory` below a bpffs where the recorder is pinned; empty: recording ends with the service")
 	f.Var((*byteSize)(&c.Memory), "memory", "ring memory of the node")
 	f.Var((*byteSize)(&c.RingSize), "ring-size", "ring memory of one container")
-	f.StringSliceVar(&c.WatchCgroups, "watch-cgroup", nil, "`directory` of cgroups: each one made in it is a container; repeatable (default: kubepods, as found)")
+	f.StringSliceVar(&c.WatchCgroups, "watch-cgroup", nil, "`directory` of cgroups: each one made in it is a container; one named kubepods, kubepods.slice or kubelet-kubepods.slice holds pods, as the kubelet makes them; repeatable (default: kubepods, as found)")
 	f.DurationVar(&c.KeepExited, "keep-exited", c.KeepExited, "how `long` the ring of a container that is gone is kept, while there are others")
 	f.StringVar(&o.cri, "cri", "", "`path` of the container runtime's socket, which names containers; none: do without (default: as found)")
 	f.BoolVar(&o.kubernetes, "kubernetes", o.kubernetes, "ask the API server about this node's pods, and tell them of their snapshots")

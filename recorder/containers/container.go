@@ -1,6 +1,9 @@
 package containers
 
-import "time"
+import (
+	"maps"
+	"time"
+)
 
 // A Kind tells what a container is for.
 type Kind string
@@ -62,4 +65,30 @@ type Container struct {
 type Owner struct {
 	Kind string
 	Name string
+}
+
+// clone is a copy that shares nothing with c.
+func (c *Container) clone() Container {
+	n := *c
+	n.Labels = maps.Clone(c.Labels)
+	n.Annotations = maps.Clone(c.Annotations)
+	if c.ExitCode != nil {
+		code := *c.ExitCode
+		n.ExitCode = &code
+	}
+	return n
+}
+
+// equal tells whether a and b say the same. A map that is empty says the same as none, and
+// a time the same as the same instant elsewhere.
+func equal(a, b *Container) bool {
+	return a.ID == b.ID && a.Runtime == b.Runtime && a.Sandbox == b.Sandbox &&
+		a.Kind == b.Kind && a.Name == b.Name && a.Namespace == b.Namespace && a.Pod == b.Pod && a.PodUID == b.PodUID &&
+		maps.Equal(a.Labels, b.Labels) && maps.Equal(a.Annotations, b.Annotations) && a.Owner == b.Owner &&
+		a.Image == b.Image && a.ImageID == b.ImageID && a.RestartCount == b.RestartCount && a.Node == b.Node &&
+		a.State == b.State && a.PID == b.PID &&
+		a.Created.Equal(b.Created) && a.Started.Equal(b.Started) && a.Finished.Equal(b.Finished) &&
+		(a.ExitCode == nil) == (b.ExitCode == nil) && (a.ExitCode == nil || *a.ExitCode == *b.ExitCode) &&
+		a.Reason == b.Reason &&
+		a.Cgroup == b.Cgroup && a.CgroupID == b.CgroupID && a.MountNS == b.MountNS && a.NetNS == b.NetNS && a.PIDNS == b.PIDNS
 }

@@ -301,6 +301,18 @@ const (
 	TaskFlagForked  = 8
 )
 
+// Enum swoll_watch_kubepods.
+const (
+	WatchKubepodsKubepods = 1
+	WatchKubepodsAbove    = 2
+)
+
+// WatchKubepodsNames are the names of enum swoll_watch_kubepods's constants, by value.
+var WatchKubepodsNames = [...]string{
+	1: "kubepods",
+	2: "above",
+}
+
 // Alert is struct swoll_alert.
 type Alert struct {
 	_      structs.HostLayout

@@ -1,0 +1,159 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+
+	"github.com/swoll-recorder/swoll/api"
+	"github.com/swoll-recorder/swoll/recorder"
+	"github.com/swoll-recorder/swoll/recorder/containers"
+	"github.com/swoll-recorder/swoll/recorder/cri"
+	"github.com/swoll-recorder/swoll/recorder/installation"
+	"github.com/swoll-recorder/swoll/recorder/kube"
+)
+
+// namespaceVariable holds the namespace that the service's pod is in: where it is deleted,
+// swoll is being taken off the cluster. deploy/ sets it.
+const namespaceVariable = "POD_NAMESPACE"
+
+// watchRemoval watches whether swoll is being taken off the cluster. Nil: it is in none.
+func watchRemoval(ctx context.Context, o *options, log *slog.Logger) (*installation.Watcher, error) {
+	namespace := os.Getenv(namespaceVariable)
+	if namespace == "" || !o.kubernetes || o.kubeconfig != "" {
+		return nil, nil
+	}
+	cfg, err := rest.InClusterConfig()
+	if errors.Is(err, rest.ErrNotInCluster) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("the service account of this pod: %w. Try: --kubernetes=false", err)
+	}
+	client, err := kubernetes.NewForConfig(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("the API server's client: %w", err)
+	}
+	return installation.Watch(ctx, client, namespace, log)
+}
+
+// criEvery is how often a container runtime is looked for where none was found: it may
+// start after the service.
+const criEvery = 5 * time.Second
+
+// sources are those that know what the recorded containers are called.
+type sources struct {
+	log        *slog.Logger
+	containers *containers.Collection
+	criSocket  string       // empty: as found
+	kube       *kube.Client // nil: the API server is not asked
+	alone      bool         // since nobody said where it is
+	consent    func(podUID string, c kube.Consent)
+}
+
+// newSources makes the sources that the options name, and nothing that needs any of them
+// to answer. Nil: they name none.
+func newSources(o *options, log *slog.Logger) (*sources, error) {
+	s := &sources{log: log, criSocket: o.cri}
+	var enrichers []containers.Enricher
+	if o.kubernetes {
+		client, err := kube.New(kube.Config{
+			Kubeconfig: o.kubeconfig,
+			Node:       nodeName(o.recorder.NodeName),
+			Logger:     log,
+			Consent:    func(podUID string, c kube.Consent) { s.consent(podUID, c) },
+		})
+		switch {
+		case errors.Is(err, rest.ErrNotInCluster):
+			s.alone = true
+		case err != nil:
+			return nil, err
+		default:
+			s.kube = client
+			enrichers = append(enrichers, client)
+		}
+	}
+	if s.kube == nil && s.criSocket == "none" {
+		return nil, nil
+	}
+	s.containers = containers.New(containers.Options{Enrichers: enrichers})
+	return s, nil
+}
+
+// nodeName is the node's name where nobody gave it: as the kubelet calls it, by default.
+func nodeName(given string) string {
+	if given != "" {
+		return given
+	}
+	host, _ := os.Hostname()
+	return strings.ToLower(strings.TrimSpace(host))
+}
+
+// run keeps the collection up to date until ctx is done. A source that does not answer is
+// asked again for ever.
+func (s *sources) run(ctx context.Context, rec *recorder.Recorder) error {
+	g, ctx := errgroup.WithContext(ctx)
+	if s.alone {
+		s.log.Info("this is no pod, and no --kubeconfig is given: the API server is not asked")
+	}
+	if s.criSocket != "none" {
+		g.Go(func() error { return s.runCRI(ctx) })
+	}
+	if s.kube != nil {
+		s.consent = func(podUID string, c kube.Consent) {
+			if err := rec.SetConsent(podUID, recorder.Consent{NoRecord: c.NoRecord, NoPayload: c.NoPayload}); err != nil {
+				s.log.Error("setting what a pod consents to", "uid", podUID, "record", !c.NoRecord, "payload", !c.NoPayload, "err", err)
+			}
+		}
+		g.Go(func() error { return s.kube.Run(ctx, s.containers) })
+	}
+	return g.Wait()
+}
+
+func (s *sources) runCRI(ctx context.Context) error {
+	socket := s.criSocket
+	for said := false; socket == ""; said = true {
+		if socket = cri.Find(); socket != "" {
+			break
+		}
+		if !said {
+			s.log.Info("no container runtime is found; it is looked for", "every", criEvery)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(criEvery):
+		}
+	}
+	client, err := cri.New(cri.Config{Socket: socket, Logger: s.log})
+	if err != nil {
+		return err
+	}
+	return client.Run(ctx, s.containers)
+}
+
+// announce tells the pod's owner of a snapshot.
+func (s *sources) announce(snap api.Snapshot) {
+	if s.kube == nil || snap.UID == "" {
+		return
+	}
+	name := snap.Namespace + "/" + snap.Pod
+	err := s.kube.Announce(kube.Announcement{
+		Namespace: snap.Namespace, Pod: snap.Pod, UID: snap.UID, Container: snap.Container,
+		Reason: "SwollSnapshot",
+		Message: fmt.Sprintf("container %s, restart %d: %s. Its last system calls are saved as %s. To see why: kubectl swoll explain %s -c %s",
+			snap.Container, snap.Instance, cmp.Or(snap.Reason, "saved by hand"), snap.ID, name, snap.Container),
+	})
+	if err != nil {
+		s.log.Warn("a pod was not told of its snapshot", "pod", name, "id", snap.ID, "err", err)
+	}
+}

@@ -1,0 +1,25 @@
+package kube
+
+import "testing"
+
+func TestConsentPrecedence(t *testing.T) {
+	for _, tc := range []struct {
+		pod, namespace map[string]string
+		want           Consent
+		bad            int
+	}{
+		{nil, nil, Consent{}, 0},
+		{nil, map[string]string{AnnotationRecord: "false"}, Consent{NoRecord: true}, 0},
+		{map[string]string{AnnotationRecord: "true"}, map[string]string{AnnotationRecord: "false"}, Consent{}, 0},
+		{map[string]string{AnnotationRecord: "0"}, map[string]string{AnnotationRecord: "true"}, Consent{NoRecord: true}, 0},
+		{map[string]string{AnnotationPayload: "full"}, map[string]string{AnnotationPayload: "none"}, Consent{}, 0},
+		{nil, map[string]string{AnnotationPayload: "none"}, Consent{NoPayload: true}, 0},
+		{map[string]string{AnnotationRecord: "off", AnnotationPayload: "nothing"}, nil, Consent{true, true}, 2},
+	} {
+		n := 0
+		bad := func(string, string) { n++ }
+		if got := readFlags(tc.pod, bad).over(readFlags(tc.namespace, bad)); got != tc.want || n != tc.bad {
+			t.Errorf("pod %v, namespace %v: %+v with %d warnings, want %+v with %d", tc.pod, tc.namespace, got, n, tc.want, tc.bad)
+		}
+	}
+}
