@@ -255,6 +255,7 @@ the present history of a pod.`,
 		},
 	}
 	s.flags(cmd)
+	s.lives(cmd)
 	return cmd
 }
 
@@ -262,7 +263,7 @@ the present history of a pod.`,
 // first error is a file's damage, which a verdict can be written in spite of.
 func (a *app) explain(cmd *cobra.Command, arg string, s *selection, format string, w io.Writer) (damage, err error) {
 	ctx := cmd.Context()
-	pod := s.container != "" || cmd.Flags().Changed("instance")
+	pod := s.given(cmd)
 	if !pod {
 		snap, damage := openFile(arg)
 		if snap != nil {

@@ -546,3 +546,83 @@ func eventsByJSON(t testing.TB, dump []byte) map[uint64]event {
 	}
 	return events
 }
+
+// TestDiff: a pod that crashed is compared with a sibling that runs, by its snapshot and by
+// its name: the call that made the difference is the first that is told, and the snapshot
+// that it took is gone again.
+func TestDiff(t *testing.T) {
+	t.Parallel()
+	s := newService(t)
+	start := func(name string) *dying {
+		d := &dying{t: t, s: s, c: s.container(name), dir: t.TempDir()}
+		if name == "healthy" {
+			d.file("app.conf")
+		}
+		d.start("/bin/sh", "-c", "cat app.conf && echo ready && exec sleep 1000")
+		return d
+	}
+	healthy, crashed := start("healthy"), start("crashed")
+	healthy.ready()
+	crashed.cmd.Wait()
+	id := s.waitSnapshot("crashed").ID
+	for _, a := range []string{id, "crashed"} {
+		var c verdict.Comparison
+		unmarshal(t, []byte(s.mustCLI("diff", a, "host/healthy", "-o", "json")), &c)
+		if c.First == nil || c.First.Role != "cat" || !strings.HasSuffix(c.First.A.Call, `app.conf")`) || c.First.A.Result != "ENOENT" || c.First.B.Result != "ok" {
+			t.Errorf("diff %s: %+v", a, c)
+		}
+		if !slices.ContainsFunc(c.OnlyB, func(o verdict.Only) bool { return strings.Contains(o.Call, "/sleep") && o.Result == "ok" }) {
+			t.Errorf("diff %s: only the healthy one executes sleep: %+v", a, c.OnlyB)
+		}
+	}
+	if left := s.snapshots("healthy"); len(left) != 0 {
+		t.Errorf("left are %+v", left)
+	}
+	text := s.mustCLI("diff", id, "healthy")
+	if !strings.Contains(text, "\nthe first call with another result, in cat:\n  a: openat(") || !strings.Contains(text, "app.conf\") = ENOENT [seq ") {
+		t.Errorf("as text:\n%s", text)
+	}
+}
+
+// TestLives: of a container that died three times, each life can be asked for without its
+// number, also when its ring is gone.
+func TestLives(t *testing.T) {
+	t.Parallel()
+	s := newService(t)
+	die := program(t, "die")
+	for i := range 3 {
+		cgroup := filepath.Join(s.watch, "lives")
+		if err := os.Mkdir(cgroup, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		d := &dying{t: t, s: s, c: &container{s, "lives", cgroup}, dir: t.TempDir(), die: die}
+		d.run("leave", strconv.Itoa(i+1))
+		d.cmd.Wait()
+		eventually(t, "the snapshot", func() error {
+			if n := len(s.snapshots("lives")); n != i+1 {
+				return errors.New("there are " + strconv.Itoa(n))
+			}
+			return nil
+		})
+		removeCgroup(t, cgroup)
+	}
+	for _, x := range []struct {
+		flags []string
+		code  string
+	}{{nil, "3"}, {[]string{"--previous"}, "2"}, {[]string{"--previous=2"}, "1"}, {[]string{"--first"}, "1"}, {[]string{"--instance", "1"}, "2"}} {
+		text := s.mustCLI(append([]string{"explain", "host/lives"}, x.flags...)...)
+		if !strings.HasPrefix(text, "exit "+x.code) {
+			t.Errorf("explain %v:\n%s", x.flags, text)
+		}
+		if x.flags == nil {
+			continue // a dump is of all lives then
+		}
+		text = s.mustCLI(append([]string{"dump", "host/lives"}, x.flags...)...)
+		if !strings.Contains(text, "exit_group("+x.code+")") || strings.Count(text, "exit_group(") != 1 {
+			t.Errorf("dump %v:\n%s", x.flags, text)
+		}
+	}
+	if r := s.cli("explain", "host/lives", "--previous=3"); r.code != 3 {
+		t.Errorf("a life too many: exit status %d\n%s%s", r.code, r.stdout, r.stderr)
+	}
+}
