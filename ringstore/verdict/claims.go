@@ -125,10 +125,14 @@ func (x *explanation) claims(how *How, words []LastWords) []Claim {
 		}
 	}
 	for _, s := range suspects {
+		if c := s.killed(); c != nil {
+			all = append(all, *c)
+		}
 		all = append(all, x.ofFailures(s, m, heard)...)
 	}
+	all = focus(all)
 	if m == gaveUp {
-		if c := spoken(words); c != nil {
+		if c := spoken(words, len(all) == 0); c != nil {
 			all = append(all, *c)
 		}
 	}
@@ -152,6 +156,35 @@ func (x *explanation) claims(how *How, words []LastWords) []Claim {
 		all = []Claim{}
 	}
 	return all
+}
+
+// focus leaves out what is said for want of better where there is better: beside a failure
+// that the last words name, others are what a program tried besides.
+func focus(claims []Claim) []Claim {
+	named := slices.ContainsFunc(claims, func(c Claim) bool { return c.named && c.Confidence == High })
+	sure := slices.ContainsFunc(claims, func(c Claim) bool { return c.Confidence == High })
+	return slices.DeleteFunc(claims, func(c Claim) bool {
+		return sure && c.Confidence == Low && c.Kind != "hang" || named && c.Confidence == Medium && c.brief != ""
+	})
+}
+
+// killed makes a claim of a child's death by a signal, which its parent passed on.
+func (s *suspect) killed() *Claim {
+	if s.waited == nil || s.waited.status&0x7f == 0 {
+		return nil
+	}
+	name := decode.SignalName(s.waited.status & 0x7f)
+	c := &Claim{Kind: "killed", Subject: oneLine(s.comm), Confidence: Medium, time: s.end, brief: fmt.Sprintf("%s ended process %d (%s)", name, s.pid, orUnknown(oneLine(s.comm)))}
+	if s.passed {
+		c.Confidence = High
+	}
+	c.Text = c.brief + ", which its parent waited for"
+	for _, seq := range []uint64{s.process.end.seq, s.waited.seq} {
+		if seq != 0 {
+			c.Evidence = append(c.Evidence, seq)
+		}
+	}
+	return c
 }
 
 // runtimes are the programs that end containers on purpose, by the begin of their names.
@@ -513,8 +546,8 @@ func (x *explanation) ofFailures(s suspect, m manner, heard string) []Claim {
 			}
 			slices.Reverse(group)
 		}
-		named := mentions(heard, f.subject)
-		if f.path && routinePath(f.subject) && !named && !f.denied {
+		named := mentions(heard, f.subject, f.family != "connect" && strings.HasPrefix(f.subject, "/"))
+		if (f.path || isMissing(f.errno) && strings.HasPrefix(f.subject, "/")) && routinePath(f.subject) && !named && !f.denied {
 			continue
 		}
 		said := !latest[f.errno] && (strings.Contains(strings.ToLower(heard), strings.ToLower(message(f.errno))) || strings.Contains(heard, errnoName(f.errno)))
@@ -526,7 +559,7 @@ func (x *explanation) ofFailures(s suspect, m manner, heard string) []Claim {
 		}
 		c := x.claimOf(f, group, s)
 		c.Confidence = confidence
-		if named {
+		if c.named = named; named {
 			c.Text += "; its last words name it"
 		}
 		claims = append(claims, c)
@@ -553,8 +586,6 @@ func (x *explanation) confidence(f *failure, s suspect, m manner, named, said, f
 			return High
 		case said, repeated, distance <= farCalls && f.opens, distance <= nearCalls:
 			return Medium
-		case distance <= farCalls:
-			return Low
 		}
 	case faulted:
 		switch {
@@ -586,8 +617,8 @@ func (x *explanation) confidence(f *failure, s suspect, m manner, named, said, f
 // minName is how long a name must be for its mention to mean something.
 const minName = 4
 
-// mentions tells that a text names a path or address, whole or by its last part.
-func mentions(text, subject string) bool {
+// mentions tells that a text names a path or address, whole or (of a path) by its last part.
+func mentions(text, subject string, isPath bool) bool {
 	if len(subject) < minName || text == "" {
 		return false
 	}
@@ -595,7 +626,7 @@ func mentions(text, subject string) bool {
 		return true
 	}
 	base := path.Base(subject)
-	return len(base) >= minName && base != subject && containsWord(text, base)
+	return isPath && len(base) >= minName && base != subject && containsWord(text, base)
 }
 
 // containsWord tells that a text has a word that is not a part of a longer one.
@@ -641,7 +672,7 @@ func (x *explanation) claimOf(f *failure, group []*failure, s suspect) Claim {
 		c.Subject = base
 		what := "file " + quoted(base)
 		// A shell looks for a command before it executes it.
-		if f.family == "exec" || !slices.ContainsFunc(places, func(p string) bool { d := path.Base(path.Dir(p)); return d != "bin" && d != "sbin" }) {
+		if f.family == "exec" || inPath(places) {
 			c.Kind, what = "exec_failed", "command "+quoted(base)
 		}
 		c.Text = fmt.Sprintf("the %s was looked for in %d places and is in none: %s", what, len(places), listed(places))
@@ -672,6 +703,17 @@ func (x *explanation) claimOf(f *failure, group []*failure, s suspect) Claim {
 		}
 	}
 	return c
+}
+
+// inPath tells that places are those of a PATH, as far as their names tell.
+func inPath(places []string) bool {
+	bins := 0
+	for _, p := range places {
+		if d := path.Base(path.Dir(p)); d == "bin" || d == "sbin" {
+			bins++
+		}
+	}
+	return bins >= 2 && 2*bins >= len(places)
 }
 
 // spoke is a failed call as a sentence needs it.
@@ -717,12 +759,14 @@ func listed(places []string) string {
 // What programs say when they end for want of something.
 var (
 	exceptionLine = regexp.MustCompile(`^(?:Uncaught )?((?:[A-Za-z_][\w.]*)?(?:Error|Exception|Exit|Interrupt|Warning)\b[^:]*)(?::|$)`)
+	thrownLine    = regexp.MustCompile(`^([A-Za-z_][\w.]*)(?:: .*)?$`)
 	panicLine     = regexp.MustCompile(`^(panic|fatal error|thread '.*' panicked|terminate called|Exception in thread)\b`)
 	troubleLine   = regexp.MustCompile(`(?i)\b(error|fatal|cannot|can't|could ?n[o']t|fail(ed|ure)?|denied|refused|not found|no such|unable|invalid|abort(ed|ing)?|assertion|panic|missing|out of memory)\b`)
 )
 
-// spoken makes a claim of the last words where they say what was wrong.
-func spoken(words []LastWords) *Claim {
+// spoken makes a claim of the last words where they say what was wrong; where nothing else
+// does, of the last line.
+func spoken(words []LastWords, alone bool) *Claim {
 	for _, w := range words {
 		var lines []string
 		for line := range strings.Lines(w.Text) {
@@ -752,10 +796,16 @@ func spoken(words []LastWords) *Claim {
 				return say(m[1], line, confidence)
 			}
 		}
+		if traceback && thrownLine.MatchString(lines[len(lines)-1]) {
+			return say(thrownLine.FindStringSubmatch(lines[len(lines)-1])[1], lines[len(lines)-1], High)
+		}
 		for _, line := range slices.Backward(lines) {
 			if w.FD == 2 && troubleLine.MatchString(line) {
 				return say("standard error", line, Medium)
 			}
+		}
+		if w.FD == 2 && alone && len(lines) > 0 {
+			return say("standard error", lines[len(lines)-1], Low)
 		}
 	}
 	return nil
@@ -822,7 +872,7 @@ func (x *explanation) summary(how *How, claims []Claim) string {
 			break
 		}
 		switch {
-		case how.Kind == "exit" && c.Kind == "killed":
+		case how.Kind == "exit" && c.Kind == "killed" && c.brief == "":
 			s := x.toldToEnd()
 			fmt.Fprintf(&b, ", %s after %s from %s", span(x.at-s.time), decode.SignalName(s.Signal.Signal), x.sender(s.Signal.Sender, s.PID, s.Code))
 		case c.Kind == "last_words":
@@ -833,7 +883,7 @@ func (x *explanation) summary(how *How, claims []Claim) string {
 			if c.Subject == "stack" {
 				b.WriteString(": the stack overflowed")
 			}
-		case c.Kind == "killed":
+		case c.Kind == "killed" && c.brief == "":
 			continue
 		case c.brief != "" && (how.Kind == "exit" || c.Confidence == High):
 			fmt.Fprintf(&b, ", %s after %s", span(x.at-c.time), c.brief)

@@ -24,7 +24,7 @@ const (
 	maxMaps      = 64
 	maxChildren  = 8 // that were waited for and had failed
 	maxWords     = 4096
-	maxWrites    = 40
+	maxWrites    = 100
 	maxLast      = 14 // lines of the last calls
 	maxEvidence  = 5
 )

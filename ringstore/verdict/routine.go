@@ -1,6 +1,9 @@
 package verdict
 
-import "strings"
+import (
+	"regexp"
+	"strings"
+)
 
 // What programs do all the time, and what fails in doing so, says nothing about why one of
 // them died. The error numbers that are routine for every call are in package syscalls;
@@ -52,6 +55,7 @@ var routineCalls = map[string][]string{
 	"readlinkat":        {"EINVAL"},
 	"rmdir":             {"ENOENT", "ENOTEMPTY"},
 	"rseq":              {"ENOSYS", "EINVAL", "EBUSY"},
+	"rt_sigaction":      {"EINVAL"},
 	"sched_setaffinity": {"EINVAL"},
 	"seccomp":           {"EFAULT", "EINVAL"},
 	"set_mempolicy":     {"ENOSYS", "EPERM"},
@@ -73,7 +77,7 @@ var (
 		"/etc/ld.so.nohwcap": true, "/etc/ld.so.preload": true, "/etc/localtime": true, "/etc/nsswitch.conf": true,
 		"/etc/selinux/config": true, "/etc/ssl/openssl.cnf": true, "/etc/suid-debug": true, "/etc/timezone": true,
 		"/dev/tty": true, "/run/nscd/socket": true, "/var/run/nscd/socket": true, "/usr/lib/ssl/openssl.cnf": true,
-		"/etc/netsvc.conf": true, "/etc/svc.conf": true, "/etc/resolv.conf.d": true,
+		"/etc/netsvc.conf": true, "/etc/svc.conf": true, "/etc/malloc.conf": true, "/selinux": true,
 	}
 	routinePrefixes = []string{"/proc/", "/sys/", "/selinux/"}
 	routineParts    = []string{
@@ -83,6 +87,9 @@ var (
 		"/.inputrc", "/.bashrc", "/.profile", "/.netrc", "/.terminfo",
 	}
 )
+
+// optional are the files of a user's own settings.
+var optional = regexp.MustCompile(`^/(root|home/[^/]+)/\.`)
 
 // routineCall tells that a call fails like this in the normal course of things.
 func routineCall(name, errno string) bool {
@@ -108,6 +115,9 @@ func routinePath(path string) bool {
 		if strings.Contains(path, p) {
 			return true
 		}
+	}
+	if optional.MatchString(path) {
+		return true
 	}
 	// The archive that Python would have its modules in: python311.zip.
 	return strings.HasSuffix(path, ".zip") && strings.Contains(path, "/python")

@@ -86,6 +86,7 @@ type Claim struct {
 	time  int64  // of its last record
 	count int
 	first int64
+	named bool // its subject stands in the last words
 }
 
 // How sure a claim is.
@@ -381,6 +382,7 @@ func (x *explanation) suspects() []suspect {
 	return list
 }
 
+// A suspect is a process whose failures count.
 type suspect struct {
 	*process
 	end    int64

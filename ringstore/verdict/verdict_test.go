@@ -127,6 +127,10 @@ func connect(ret int64) *ringstore.Event {
 	return with(call("connect", ret, 3, 0x1000, 16), ringstore.Capture{Arg: 1, Data: address})
 }
 
+func connectUnix(path string) *ringstore.Event {
+	return with(call("connect", -2, 3, 0x1000, 110), ringstore.Capture{Arg: 1, Data: append([]byte{1, 0}, path...)})
+}
+
 func leave(code uint64) *ringstore.Event { return unfinished(call("exit_group", 0, code)) }
 
 func event(kind ringstore.Kind) *ringstore.Event {
@@ -435,6 +439,7 @@ func TestChains(t *testing.T) {
 	fork.Fork = &ringstore.Fork{ChildTID: 20, ChildPID: 20}
 	wait := with(call("wait4", 20, ^uint64(0), 0x1000, 0, 0), ringstore.Capture{Arg: 1, Status: ringstore.CaptureExit, Data: []byte{0, 4, 0, 0}})
 	wait0 := with(call("wait4", 20, ^uint64(0), 0x1000, 0, 0), ringstore.Capture{Arg: 1, Status: ringstore.CaptureExit, Data: []byte{0, 0, 0, 0}})
+	wait9 := with(call("wait4", 20, ^uint64(0), 0x1000, 0, 0), ringstore.Capture{Arg: 1, Status: ringstore.CaptureExit, Data: []byte{9, 0, 0, 0}})
 	exec := event(ringstore.KindExec)
 	exec.Exec = &ringstore.Exec{OldTID: 11, Filename: ringstore.Capture{Data: []byte("/bin/app")}}
 	far := many(farCalls+1, func() *ringstore.Event { return call("getpid", 11) })
@@ -513,7 +518,14 @@ func TestChains(t *testing.T) {
 		{"a traceback", ending(1), list(said("Traceback (most recent call last):\n"), said("  File \"x\", line 1\n"), said("KeyError: 'shop'\n"), leave(1)),
 			[]string{"last_words KeyError high it said on standard error: KeyError: 'shop'"}},
 		{"a panic", ending(2), list(said("panic: "), said("no peers\n\ngoroutine 1 [running]:\n"), leave(2)), []string{"last_words panic high it said on standard error: panic: no peers"}},
-		{"words of peace", ending(1), list(said("listening on :80\n"), leave(1)), nil},
+		{"words of peace", ending(1), list(said("listening on :80\n"), leave(1)), []string{"last_words standard error low"}},
+		{"a child that was killed", ending(137), list(fork, exited(20, 9), wait9, leave(137)), []string{"killed app high SIGKILL ended process 20 (app), which its parent waited for"}},
+		{"settings of a user's own", ending(1), list(open("/root/.apprc", -2), open("/app/.env", -2), leave(1)), []string{"missing_file /app/.env high"}},
+		{"what was tried besides", ending(1), list(open("/a", -2), open("/app.conf", -2), said("app.conf: No such file or directory\n"), leave(1)),
+			[]string{"missing_file /app.conf high", "last_words"}},
+		{"a word is no socket", ending(1), list(connectUnix("/var/run/nscd/socket"), said("import socket\n"), leave(1)), []string{"last_words standard error low"}},
+		{"an exception without a telling name", ending(1), list(said("Traceback (most recent call last):\n"), said("socket.gaierror: [Errno -2] Name or service not known\n"), leave(1)),
+			[]string{"last_words socket.gaierror high"}},
 	} {
 		h := history(x.d, x.events...)
 		v := ExplainHistory(h)
