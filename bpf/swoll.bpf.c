@@ -686,8 +686,11 @@ enum capture_mode {
 	MODE_COMPAT = 1,     /* pointers and sizes are 4 bytes */
 	MODE_NO_PAYLOAD = 2, /* data buffers stay out */
 	MODE_LATE = 4,
-	MODE_WORDS = 8,	     /* written to standard error: what a verdict quotes */
 };
+
+/* In place of the result, which there is none of at the entry: what is written to standard
+ * error is what a verdict quotes. */
+#define WORDS 1
 
 /*
  * Reads what one rule says: `from` is the pointer, `count` what the rule counts
@@ -711,7 +714,7 @@ __noinline int capture(struct capture_room *to, u64 from, u64 count, u64 rule, s
 	data = to->bytes + SWOLL_CAPTURE_HEAD;
 	limit = flags & (SWOLL_RULE_DATA | SWOLL_RULE_ENVIRON) || how == SWOLL_HOW_IOVEC ||
 			how == SWOLL_HOW_MSGHDR ? limit_data : limit_string;
-	if (mode & MODE_WORDS && limit < limit_string)
+	if (!(flags & SWOLL_RULE_EXIT) && ret == WORDS && limit < limit_string)
 		limit = limit_string;
 	status = (flags & SWOLL_RULE_EXIT ? SWOLL_CAPTURE_EXIT : 0) |
 		 (mode & MODE_LATE ? SWOLL_CAPTURE_LATE : 0);
@@ -894,7 +897,7 @@ static __always_inline u32 apply(void *to, const volatile struct swoll_capture_r
 	else if (by < 6)
 		count = *(const u64 *)((const void *)args + (by & 7) * 8);
 	if (unlikely((u32)args[0] == 2) && arg == 1 && !(bits >> 24 & SWOLL_RULE_EXIT))
-		mode |= MODE_WORDS;
+		ret = WORDS;
 	used = capture(to, *(const u64 *)((const void *)args + (arg & 7) * 8), count, bits | (u64)mode << 48, ret);
 	if (used < 0 || used > sizeof(struct capture_room))
 		return 0;
@@ -1546,7 +1549,7 @@ int BPF_PROG(signal_deliver, int sig, struct kernel_siginfo *info, struct k_siga
 	struct swoll_death *death;
 	struct scratch *scratch;
 	void *ring;
-	u64 now, fields[2] = {}, handler;
+	u64 now, fields = 0, handler;
 	u32 zero = 0, flags = 0, signal = sig;
 	bool first, oom;
 	s32 code;
@@ -1581,14 +1584,14 @@ int BPF_PROG(signal_deliver, int sig, struct kernel_siginfo *info, struct k_siga
 			flags = SWOLL_SIGNAL_FATAL;
 		scratch->signal.code = info->si_code;
 		scratch->signal.error = info->si_errno;
-		bpf_probe_read_kernel(fields, sizeof(fields), (void *)info + 16);
+		bpf_probe_read_kernel(&fields, sizeof(fields), (void *)info + 16);
+		bpf_probe_read_kernel(scratch->signal.more, sizeof(scratch->signal.more), (void *)info + 24);
 		sender_of(task, signal, &scratch->signal.sender, &code);
 		if (!(control->flags & (SWOLL_FROZEN | SWOLL_DYING))) {
 			scratch->signal.signal = signal;
-			scratch->signal.pid = fields[0];
-			scratch->signal.uid = fields[0] >> 32;
-			scratch->signal.addr = fields[0];
-			scratch->signal.more = fields[1];
+			scratch->signal.pid = fields;
+			scratch->signal.uid = fields >> 32;
+			scratch->signal.addr = fields;
 			scratch->signal.flags = flags;
 			write_event(st->ring, task, &scratch->event, SWOLL_SIGNAL, sizeof(scratch->signal),
 				    flags & SWOLL_SIGNAL_HANDLED && in_set(SIG_ROUTINE, signal) ?
@@ -1609,10 +1612,10 @@ int BPF_PROG(signal_deliver, int sig, struct kernel_siginfo *info, struct k_siga
 	death->status = signal;
 	death->signal = signal;
 	death->code = scratch->signal.code;
-	death->addr = fields[0];
-	death->pid = fields[0];
-	death->uid = fields[0] >> 32;
-	death->more = fields[1];
+	death->addr = fields;
+	death->pid = fields;
+	death->uid = fields >> 32;
+	death->more = signal == 9 ? 0 : scratch->signal.more[0];
 	death->sender = scratch->signal.sender;
 	if (in_set(SIG_CORE, signal)) {
 		struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);

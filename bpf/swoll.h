@@ -193,8 +193,7 @@ struct swoll_signal {
 	__u64 addr;	/* si_addr, for faults */
 	__u32 flags;	/* enum swoll_signal_flag */
 	__s32 error;	/* si_errno */
-	__u64 more;	/* what follows in siginfo: si_status; of SIGSYS the call's number, and its
-			 * AUDIT_ARCH above */
+	__u64 more[3];	/* what follows si_pid and si_uid, or si_addr */
 	struct swoll_sender sender;
 };
 enum swoll_signal_flag {
@@ -221,7 +220,8 @@ struct swoll_death {
 			 * to its limit; 0: it has none, or it is not known */
 	char comm[SWOLL_COMM];
 	__u64 done;	/* when the process's last thread was gone, ns; 0: not yet */
-	__u64 more;	/* as in struct swoll_signal */
+	__u64 more;	/* the first of swoll_signal.more: of SIGSYS the call's number, and its
+			 * AUDIT_ARCH above */
 	struct swoll_sender sender;
 	__u64 ip;	/* user registers at a fault; 0: not known */
 	__u64 sp;

@@ -131,13 +131,11 @@ type Exit struct {
 
 // Signal tells of the delivery of a signal.
 type Signal struct {
-	Signal      uint32
-	Code, Errno int32
-	PID, UID    uint32
-	Addr        uint64
-	// More is what follows in the siginfo: of SIGCHLD the child's status; of SIGSYS the
-	// number of the call, and above it its AUDIT_ARCH.
-	More                    uint64
+	Signal                  uint32
+	Code, Errno             int32
+	PID, UID                uint32
+	Addr                    uint64
+	More                    [3]uint64 // what follows PID and UID, or Addr, in a siginfo
 	Handled, Ignored, Fatal bool
 	Sender                  *Sender // nil: nobody was seen
 }

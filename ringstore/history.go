@@ -51,7 +51,7 @@ type Death struct {
 	Signal    uint32 `json:"signal,omitempty"`
 	Code      int32  `json:"code,omitempty"`
 	Addr      uint64 `json:"addr,omitempty"`
-	More      uint64 `json:"more,omitempty"`      // see Signal
+	More      uint64 `json:"more,omitempty"`      // the first of Signal.More: of SIGSYS the call's number, and its AUDIT_ARCH above
 	SenderPID uint32 `json:"senderPID,omitempty"` // si_pid: as the receiver's namespace sees it
 	SenderUID uint32 `json:"senderUID,omitempty"`
 	// Sender is who was seen to send the signal; nil: nobody was.

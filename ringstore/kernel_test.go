@@ -227,7 +227,9 @@ func appendRecord(b []byte, e *Event) []byte {
 		r = le.AppendUint32(r, bit(e.Signal.Handled, layout.SignalFlagHandled)|bit(e.Signal.Ignored, layout.SignalFlagIgnored)|
 			bit(e.Signal.Fatal, layout.SignalFlagFatal))
 		r = le.AppendUint32(r, uint32(e.Signal.Errno))
-		r = le.AppendUint64(r, e.Signal.More)
+		for _, w := range e.Signal.More {
+			r = le.AppendUint64(r, w)
+		}
 		r = appendSender(r, e.Signal.Sender)
 	}
 	for len(r)%8 != 0 {
@@ -314,7 +316,7 @@ func randomEvent(s seed) Event {
 	case KindSignal:
 		e.Signal = &Signal{
 			Signal: uint32(1 + s.IntN(64)), Code: int32(s.IntN(20) - 10), Errno: int32(s.IntN(4)), PID: uint32(s.IntN(9)),
-			UID: uint32(s.IntN(9)), Addr: randomWord(s), More: randomWord(s), Handled: s.IntN(2) == 0, Ignored: s.IntN(2) == 0, Fatal: s.IntN(2) == 0,
+			UID: uint32(s.IntN(9)), Addr: randomWord(s), More: [3]uint64{randomWord(s), 0, randomWord(s)}, Handled: s.IntN(2) == 0, Ignored: s.IntN(2) == 0, Fatal: s.IntN(2) == 0,
 		}
 		switch s.IntN(4) {
 		case 0:

@@ -238,7 +238,7 @@ func (a *arena) decode(b []byte, e *Event) {
 			PID:     le.Uint32(b[layout.SignalAtPID:]),
 			UID:     le.Uint32(b[layout.SignalAtUID:]),
 			Addr:    le.Uint64(b[layout.SignalAtAddr:]),
-			More:    le.Uint64(b[layout.SignalAtMore:]),
+			More:    [3]uint64{le.Uint64(b[layout.SignalAtMore:]), le.Uint64(b[layout.SignalAtMore+8:]), le.Uint64(b[layout.SignalAtMore+16:])},
 			Sender:  senderOf(b[layout.SignalAtSender:]),
 			Handled: flags&layout.SignalFlagHandled != 0,
 			Ignored: flags&layout.SignalFlagIgnored != 0,

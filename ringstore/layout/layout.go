@@ -812,13 +812,13 @@ type Signal struct {
 	Addr   uint64
 	Flags  uint32
 	Error  int32
-	More   uint64
+	More   [3]uint64
 	Sender Sender
 }
 
 // Size and offsets of struct swoll_signal.
 const (
-	SizeofSignal   = 128
+	SizeofSignal   = 144
 	SignalAtEvent  = 0
 	SignalAtSignal = 56
 	SignalAtCode   = 60
@@ -828,7 +828,7 @@ const (
 	SignalAtFlags  = 80
 	SignalAtError  = 84
 	SignalAtMore   = 88
-	SignalAtSender = 96
+	SignalAtSender = 112
 )
 
 // Slot is struct swoll_slot.
