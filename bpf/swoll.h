@@ -275,7 +275,8 @@ struct swoll_ring {
 	__u32 limit_data;	/* capture limits of this ring, bytes */
 	__u32 limit_string;
 	__u64 exited;	 /* when the first process ended cleanly, ns; 0: not */
-	__u64 spare[6];
+	__u64 handled;	 /* time of the last death that the service has dealt with */
+	__u64 spare[5];
 };
 enum swoll_ring_flag {
 	SWOLL_FROZEN = 1,	/* nothing is written */

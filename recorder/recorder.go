@@ -436,6 +436,7 @@ func (r *Recorder) adoptRing(ring uint32, dir string) *instance {
 	c := r.k.control(ring)
 	name, parent := cString(c.Name[:]), cString(c.Parent[:])
 	i := &instance{ring: ring, life: c.Life, cgroupID: c.Cgroup, dir: dir}
+	i.handled.Store(atomic.LoadUint64(&c.Handled))
 	k := &known{identity: identify(parent, name)}
 	i.known.Store(k)
 	if dir == "" {
@@ -558,6 +559,7 @@ func (r *Recorder) attend(i *instance) time.Duration {
 func (r *Recorder) dealtWith(i *instance) {
 	c := r.k.control(i.ring)
 	i.handled.Store(c.Death.Time)
+	atomic.StoreUint64(&c.Handled, c.Death.Time) // for the next service
 	i.tries, i.retry = 0, time.Time{}
 	if atomic.LoadUint64(&c.Gone) == 0 {
 		r.resume(i)

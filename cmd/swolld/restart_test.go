@@ -64,6 +64,8 @@ func TestKilledService(t *testing.T) {
 	victim.expect("ready")
 	victim.send()
 	victim.wait()
+	// Its cgroup goes, its history stays: each death is saved once, by whichever service.
+	eventually(t, "the dead container's cgroup is removed", func() error { return os.Remove(crash.dir) })
 	born := s.container("born-meanwhile")
 	alive := born.start(program(t, "death"), "wait")
 	alive.expect("ready")

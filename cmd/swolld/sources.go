@@ -50,6 +50,9 @@ func watchRemoval(ctx context.Context, o *options, log *slog.Logger) (*installat
 // start after the service.
 const criEvery = 5 * time.Second
 
+// consentEvery is how long a consent that could not be set waits.
+const consentEvery = time.Second
+
 // sources are those that know what the recorded containers are called.
 type sources struct {
 	log        *slog.Logger
@@ -108,15 +111,39 @@ func (s *sources) run(ctx context.Context, rec *recorder.Recorder) error {
 	if s.criSocket != "none" {
 		g.Go(func() error { return s.runCRI(ctx) })
 	}
-	if s.kube != nil {
-		s.consent = func(podUID string, c kube.Consent) {
-			if err := rec.SetConsent(podUID, recorder.Consent{NoRecord: c.NoRecord, NoPayload: c.NoPayload}); err != nil {
-				s.log.Error("setting what a pod consents to", "uid", podUID, "record", !c.NoRecord, "payload", !c.NoPayload, "err", err)
+	s.consent = func(podUID string, c kube.Consent) { s.setConsent(ctx, rec, podUID, c) }
+	if s.kube == nil {
+		// The runtime tells a pod's annotations as they were when it was made.
+		g.Go(func() error {
+			for ev := range s.containers.Events(ctx, containers.Selector{}) {
+				if c := kube.ConsentOf(ev.Container.Annotations); c != (kube.Consent{}) && ev.Container.PodUID != "" {
+					s.consent(ev.Container.PodUID, c)
+				}
 			}
-		}
+			return nil
+		})
+	} else {
 		g.Go(func() error { return s.kube.Run(ctx, s.containers) })
 	}
 	return g.Wait()
+}
+
+// setConsent sets what a pod consents to. What was refused must not be recorded because of
+// an error that passes.
+func (s *sources) setConsent(ctx context.Context, rec *recorder.Recorder, podUID string, c kube.Consent) {
+	for said := false; ; said = true {
+		err := rec.SetConsent(podUID, recorder.Consent{NoRecord: c.NoRecord, NoPayload: c.NoPayload})
+		if err == nil || ctx.Err() != nil {
+			return
+		}
+		if !said {
+			s.log.Error("setting what a pod consents to; it is tried again", "uid", podUID, "record", !c.NoRecord, "payload", !c.NoPayload, "err", err)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(consentEvery):
+		}
+	}
 }
 
 func (s *sources) runCRI(ctx context.Context) error {

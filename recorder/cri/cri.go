@@ -16,6 +16,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -31,6 +32,7 @@ import (
 
 const (
 	defaultPoll    = time.Second
+	minPoll        = 100 * time.Millisecond // between lists, however many containers appear
 	defaultTimeout = 5 * time.Second
 	maxBackoff     = 2 * time.Second
 	minBackoff     = 100 * time.Millisecond
@@ -129,7 +131,19 @@ func (c *Client) Run(ctx context.Context, coll *containers.Collection) error {
 	close(stream)
 	events := make(chan *runtimeapi.ContainerEventResponse)
 	ended := make(chan error, 1)
-	defer func() { cancel(); <-stream }()
+	nameless := make(chan struct{}, 1) // the collection has a container without a name
+	var watch sync.WaitGroup
+	watch.Go(func() {
+		for ev := range coll.Events(ctx, containers.Selector{}) {
+			if ev.Kind == containers.EventStart && ev.Container.Name == "" && ev.Container.Kind != containers.KindSandbox {
+				select {
+				case nameless <- struct{}{}:
+				default:
+				}
+			}
+		}
+	})
+	defer func() { cancel(); <-stream; watch.Wait() }()
 
 	var (
 		listening bool
@@ -137,6 +151,7 @@ func (c *Client) Run(ctx context.Context, coll *containers.Collection) error {
 		wait      time.Duration
 		listAt    = time.NewTimer(0)
 		failed    bool // that it cannot be reached has been logged
+		listed    time.Time
 	)
 	defer listAt.Stop()
 	for {
@@ -153,7 +168,13 @@ func (c *Client) Run(ctx context.Context, coll *containers.Collection) error {
 			} else {
 				c.log.Debug("the container runtime's events ended", "err", err)
 			}
+		case <-nameless:
+			// One that dies at once may be gone from the list a second later.
+			if c.connected.Load() {
+				listAt.Reset(max(0, time.Until(listed.Add(minPoll))))
+			}
 		case <-listAt.C:
+			listed = time.Now()
 			err := s.sync(ctx)
 			if ctx.Err() != nil {
 				return nil

@@ -19,6 +19,12 @@ const (
 // something else than the default, and what was recorded cannot be taken back.
 type Consent struct{ NoRecord, NoPayload bool }
 
+// ConsentOf is what a pod's own annotations refuse, for those who cannot ask the API server
+// about its namespace.
+func ConsentOf(annotations map[string]string) Consent {
+	return readFlags(annotations, func(string, string) {}).over(flags{})
+}
+
 // A flags is what one object's annotations say; nil: nothing.
 type flags struct{ noRecord, noPayload *bool }
 

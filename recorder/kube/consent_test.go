@@ -23,3 +23,28 @@ func TestConsentPrecedence(t *testing.T) {
 		}
 	}
 }
+
+// A pod's own annotations, without its namespace's.
+func TestConsentOf(t *testing.T) {
+	for _, test := range []struct {
+		record, payload string
+		want            Consent
+	}{
+		{"", "", Consent{}},
+		{"true", "full", Consent{}},
+		{"false", "", Consent{NoRecord: true}},
+		{"", "none", Consent{NoPayload: true}},
+		{"perhaps", "some", Consent{NoRecord: true, NoPayload: true}},
+	} {
+		a := map[string]string{"other": "x"}
+		if test.record != "" {
+			a[AnnotationRecord] = test.record
+		}
+		if test.payload != "" {
+			a[AnnotationPayload] = test.payload
+		}
+		if got := ConsentOf(a); got != test.want {
+			t.Errorf("%v: %+v, want %+v", a, got, test.want)
+		}
+	}
+}

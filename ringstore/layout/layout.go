@@ -693,7 +693,8 @@ type Ring struct {
 	LimitData   uint32
 	LimitString uint32
 	Exited      uint64
-	_           [6]uint64
+	Handled     uint64
+	_           [5]uint64
 }
 
 // Size and offsets of struct swoll_ring.
@@ -716,6 +717,7 @@ const (
 	RingAtLimitData   = 776
 	RingAtLimitString = 780
 	RingAtExited      = 784
+	RingAtHandled     = 792
 )
 
 // Running is struct swoll_running.
