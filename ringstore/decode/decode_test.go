@@ -417,6 +417,9 @@ func TestJSONOfEvents(t *testing.T) {
 		{ringstore.Event{Kind: ringstore.KindSignal, Signal: &ringstore.Signal{Signal: 11, Code: 1, Addr: 16, Fatal: true}},
 			map[string]any{"event": "signal", "signal": "SIGSEGV", "code": "SEGV_MAPERR", "errno": 0.0, "address": "0x10",
 				"sender": map[string]any{"pid": 0.0, "uid": 0.0}, "handled": false, "ignored": false, "fatal": true}},
+		{ringstore.Event{Kind: ringstore.KindSignal, Signal: &ringstore.Signal{Signal: 15, Handled: true, Sender: &ringstore.Sender{PID: 77, Comm: "killer"}}},
+			map[string]any{"event": "signal", "signal": "SIGTERM", "code": "SI_USER", "errno": 0.0, "address": "0x0",
+				"sender": map[string]any{"pid": 0.0, "uid": 0.0, "hostPid": 77.0, "comm": "killer"}, "handled": true, "ignored": false, "fatal": false}},
 		{ringstore.Event{Kind: ringstore.KindCred}, map[string]any{"event": "cred"}},
 	} {
 		if diff := cmp.Diff(x.want, event(x.e)); diff != "" {
