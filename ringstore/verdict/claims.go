@@ -29,8 +29,9 @@ const (
 
 // How many calls of its process a failure may lie before the end.
 const (
-	nearCalls = 12  // then it may well be why
-	farCalls  = 100 // then it may be: what programs print when they give up takes calls, too
+	nearCalls = 12          // then it may well be why
+	farCalls  = 100         // then it may be: what programs print when they give up takes calls, too
+	soon      = int64(10e9) // and how many ns, for it to be why
 )
 
 // told is how long before its end a process that handled SIGTERM may have been told to end.
@@ -571,6 +572,11 @@ func (x *explanation) ofFailures(s suspect, m manner, heard string) []Claim {
 // of. first tells that nothing failed after it.
 func (x *explanation) confidence(f *failure, s suspect, m manner, named, said, first bool) string {
 	distance := s.calls - f.calls
+	if f.last < x.h.LaneCompleteSince[ringstore.LaneRecent] {
+		// Failures are held longest. What came after this one, and may have made it good,
+		// is not all there.
+		distance = farCalls + 1
+	}
 	repeated := false
 	if f.count >= 3 {
 		// It still failed at the end.
@@ -582,7 +588,7 @@ func (x *explanation) confidence(f *failure, s suspect, m manner, named, said, f
 		switch {
 		case named, said && f.opens, repeated && f.count >= 5 && kind != "repeated_failure":
 			return High
-		case first && distance <= nearCalls && f.opens && (s.waited == nil || s.passed):
+		case first && distance <= nearCalls && s.end-f.last <= soon && f.opens && (s.waited == nil || s.passed):
 			return High
 		case said, repeated, distance <= farCalls && f.opens, distance <= nearCalls:
 			return Medium

@@ -416,6 +416,18 @@ func many(n int, e func() *ringstore.Event) (out []*ringstore.Event) {
 
 // TestChains: what several calls together are evidence of.
 func TestChains(t *testing.T) {
+	// What is not all held any more may have been made good.
+	for _, words := range []string{"giving up\n", "no /a/app.conf\n"} {
+		h := history(ending(1), open("/a/app.conf", -2), call("getpid", 11), said(words), leave(1))
+		h.CompleteSince = 2e6
+		h.LaneCompleteSince[ringstore.LaneRecent] = 2e6
+		v := ExplainHistory(h)
+		named := strings.Contains(words, "app.conf")
+		if got := slices.ContainsFunc(v.Claims, func(c Claim) bool { return c.Kind == "missing_file" }); got != named {
+			t.Errorf("of an old failure, with the last words %q, it tells: %+v", words, v.Claims)
+		}
+	}
+
 	killer := &ringstore.Sender{PID: 77, Comm: "killer"}
 	shim := &ringstore.Sender{PID: 78, Comm: "containerd-shim"}
 	sigkill := func(by *ringstore.Sender) *ringstore.Death {
@@ -478,6 +490,7 @@ func TestChains(t *testing.T) {
 		{"some time before", ending(1), list(open("/a", -2), notFar, leave(1)), []string{"missing_file /a medium"}},
 		{"long before, but named", ending(1), list(open("/a/app.conf", -2), far, said("no app.conf\n"), leave(1)),
 			[]string{"missing_file /a/app.conf high"}},
+		{"some time before, in few calls", ending(1), list(open("/a", -2), later(11e9, call("getpid", 11)), leave(1)), []string{"missing_file /a medium"}},
 		{"named with its error", ending(1), list(open("/a", -13), notFar, said("Permission denied\n"), leave(1)), []string{"denied /a high", "last_words"}},
 		{"a routine path that is named", ending(1), list(open("/etc/resolv.conf", -2), open("/etc/nsswitch.conf", -2), far, said("no nsswitch.conf\n"), leave(1)),
 			[]string{"missing_file /etc/nsswitch.conf high"}},
@@ -501,6 +514,9 @@ func TestChains(t *testing.T) {
 			[]string{"killed containerd-shim high SIGTERM came from containerd-shim (pid 78), and 10.0 s later SIGKILL from containerd-shim (pid 78)"}},
 		{"stuck and killed", sigkill(shim), list(stuck(0), signalled(15, true, shim), later(10e9, exited(11, 9))),
 			[]string{"killed containerd-shim high", "hang futex high thread 11 had been waiting in futex for 10.0 s, without a timeout; 10.0 s before its end SIGTERM"}},
+		{"computing", sigkill(killer), list(on(11, call("getpid", 11)), later(20e9, exited(11, 9))),
+			[]string{"killed killer high", "hang  low thread 11 made no call in the last 20.0 s"}},
+		{"resting", sigkill(killer), list(unfinished(call("epoll_wait", 0, 3, 0x1000, 8, ^uint64(0))), later(20e9, exited(11, 9))), []string{"killed killer high"}},
 		{"stuck for a moment", sigkill(killer), list(stuck(0), exited(11, 9)), []string{"killed killer high"}},
 		{"told to end", ending(143), list(signalled(15, true, killer), leave(143)), []string{"killed killer high SIGTERM from killer (pid 77) told it to end, 2.0 ms before it did"}},
 		{"told to end, and ended well", ending(0), list(open("/a", -2), signalled(15, true, killer), leave(0)), nil},
