@@ -162,6 +162,9 @@ func history(d *ringstore.Death, events ...*ringstore.Event) *ringstore.History 
 	h.Now = now + 1e6
 	if d != nil {
 		d.PID, d.TID, d.Time, d.Final = 11, 12, h.Now, true
+		if last := h.Events[len(events)-1]; last.Kind == ringstore.KindExit {
+			d.Time = last.Start // the death is not younger than the end of the process
+		}
 		if d.Comm == "" {
 			d.Comm = "app"
 		}
