@@ -216,6 +216,8 @@ func deaths(t *testing.T) []death {
 		}, kind: "exit", code: 1, why: "unreachable", subject: "10.9.9.9:5432", sure: high, proof: failedCall("connect", "ENETUNREACH")},
 		{name: "no-answer", run: func(d *dying) { d.run("unanswered") }, kind: "exit", code: 1,
 			why: "timeout", subject: "127.0.0.1:", sure: high, proof: func(e event) bool { return e.name() == "close" }},
+		{name: "no-such-host", run: func(d *dying) { d.start(need(d.t, "unshare"), "--net", d.die, "noname") }, kind: "exit", code: 1,
+			why: "unreachable", subject: "db.shop.invalid", sure: high, proof: func(e event) bool { return e.name() == "recvfrom" }},
 		{name: "denied", run: func(d *dying) { d.run("denied", d.file("secret.key")) }, kind: "exit", code: 1,
 			why: "denied", subject: "secret.key", sure: high, proof: failedCall("openat", "EACCES")},
 		{name: "no-space", run: func(d *dying) {

@@ -477,6 +477,8 @@ func (x *explanation) hang(m manner) *Claim {
 func kindOf(f *failure) string {
 	name := errnoName(f.errno)
 	switch {
+	case f.family == "dns":
+		return "unreachable"
 	case f.denied:
 		return "seccomp"
 	case f.family == "exec" && name != "ENOMEM" && name != "EMFILE" && name != "ENFILE":
@@ -529,19 +531,19 @@ func (x *explanation) ofFailures(s suspect, m manner, heard string) []Claim {
 	slices.SortFunc(failures, byTime)
 	latest := map[int]bool{} // errors of which the latest failure was seen
 	claims := []Claim{}
-	done := map[string]bool{}
+	done := map[nameKey]bool{}
 	first := true
 	for _, f := range failures {
 		group := []*failure{f}
-		if f.path && isMissing(f.errno) {
-			base := f.family + path.Base(f.subject)
-			if done[base] {
+		if f.family == "dns" || f.path && isMissing(f.errno) {
+			name := nameOf(f.family, f.subject)
+			if done[name] {
 				continue
 			}
-			done[base] = true
+			done[name] = true
 			group = group[:0]
 			for _, o := range failures {
-				if o.path && o.family == f.family && isMissing(o.errno) && path.Base(o.subject) == path.Base(f.subject) {
+				if nameOf(o.family, o.subject) == name && (f.family == "dns" || o.path && isMissing(o.errno)) {
 					group = append(group, o)
 				}
 			}
@@ -552,7 +554,11 @@ func (x *explanation) ofFailures(s suspect, m manner, heard string) []Claim {
 			continue
 		}
 		said := !latest[f.errno] && (strings.Contains(strings.ToLower(heard), strings.ToLower(message(f.errno))) || strings.Contains(heard, errnoName(f.errno)))
-		latest[f.errno] = true
+		if f.family == "dns" {
+			said = saysUnknownName(heard)
+		} else {
+			latest[f.errno] = true
+		}
 		confidence := x.confidence(f, s, m, named, said, first)
 		first = false
 		if confidence == "" {
@@ -669,6 +675,19 @@ func (x *explanation) claimOf(f *failure, group []*failure, s suspect) Claim {
 		c.Subject = descriptor(f.fd)
 	}
 	switch {
+	case f.family == "dns":
+		var asked []string
+		for _, o := range group {
+			asked = append(asked, o.subject)
+			if len(o.subject) < len(c.Subject) {
+				c.Subject = o.subject // others are this one with a domain
+			}
+		}
+		c.Text = fmt.Sprintf("the name server %s %s %s", f.by, answers[f.errno].text, listed(asked))
+		c.brief = fmt.Sprintf("lookup of %s = %s", oneLine(c.Subject), answers[f.errno].name)
+	case f.family == "poll":
+		c.Text = fmt.Sprintf("the name server %s gave no answer", f.subject)
+		c.brief = c.Text
 	case len(group) > 1:
 		var places []string
 		for _, o := range group {

@@ -45,6 +45,8 @@ const (
 	roleWait
 	roleChdir
 	roleMap
+	roleRead
+	rolePoll
 )
 
 var roles = map[string]role{
@@ -52,6 +54,7 @@ var roles = map[string]role{
 	"close": roleClose, "dup": roleDup, "dup2": roleDup, "dup3": roleDup,
 	"connect": roleConnect, "getsockopt": roleOption,
 	"write": roleWrite, "writev": roleWrite, "pwrite64": roleWrite, "pwritev": roleWrite, "sendto": roleWrite, "sendmsg": roleWrite,
+	"read": roleRead, "recvfrom": roleRead, "recvmsg": roleRead, "poll": rolePoll, "ppoll": rolePoll,
 	"exit_group": roleExit, "execve": roleExec, "execveat": roleExec,
 	"wait4": roleWait, "waitpid": roleWait, "chdir": roleChdir, "mmap": roleMap, "mmap2": roleMap,
 }
@@ -167,8 +170,11 @@ type nameKey struct {
 }
 
 func nameOf(family, subject string) nameKey {
-	if family == "file" || family == "exec" {
+	switch family {
+	case "file", "exec":
 		subject = path.Base(subject)
+	case "dns":
+		subject, _, _ = strings.Cut(subject, ".") // it is tried with several domains
 	}
 	return nameKey{family, subject}
 }
@@ -184,7 +190,8 @@ type failure struct {
 	evidence    []uint64
 	opens       bool // it was to be opened, executed, or made; not only asked for
 	path        bool
-	denied      bool // by a filter: the call was not entered
+	denied      bool   // by a filter: the call was not entered
+	by          string // the name server that said so
 	fd          int32
 }
 
@@ -459,6 +466,12 @@ func (g *gatherer) worked(p *process, e *ringstore.Event, role role) {
 	case roleWrite:
 		g.hear(p, e)
 		delete(p.pending, int32(arg(e, 0)))
+		if c := captured(e, 4, false); c != nil {
+			// A datagram of a socket that is not connected.
+			if to := socketName(c.Data); isNameServer(to) {
+				p.name(int32(arg(e, 0)), to)
+			}
+		}
 		if f := p.files[int32(arg(e, 0))]; f != "" && len(p.failures) > 0 {
 			p.recover(decode.CallName(g.meta.Arch, e), f)
 		}
@@ -471,6 +484,16 @@ func (g *gatherer) worked(p *process, e *ringstore.Event, role role) {
 		return
 	case roleOption:
 		g.option(p, e)
+		return
+	case roleRead:
+		fd := int32(arg(e, 0))
+		delete(p.pending, fd)
+		if server := p.files[fd]; isNameServer(server) {
+			p.answer(e, server)
+		}
+		return
+	case rolePoll:
+		p.waited(e)
 		return
 	case roleMap:
 		if file := p.files[int32(arg(e, 4))]; file != "" && int32(arg(e, 4)) >= 0 {
@@ -532,7 +555,7 @@ func (p *process) recover(family, subject string) {
 		return
 	}
 	list = slices.DeleteFunc(list, func(f *failure) bool {
-		good := f.subject == subject || isMissing(f.errno)
+		good := f.subject == subject || isMissing(f.errno) || family == "dns"
 		if good {
 			delete(p.failures, f.subjectKey)
 		}
@@ -557,7 +580,7 @@ func (p *process) giveUp(fd int32, e *ringstore.Event) {
 // answered tells that a call on a descriptor proves that it is connected.
 func answered(arch string, e *ringstore.Event) bool {
 	switch decode.CallName(arch, e) {
-	case "read", "readv", "recvfrom", "recvmsg", "getpeername", "sendmmsg", "sendfile":
+	case "readv", "getpeername", "sendmmsg", "sendfile":
 		return true
 	}
 	return false

@@ -450,6 +450,17 @@ func TestChains(t *testing.T) {
 		return e
 	}
 	later := func(gap int64, e *ringstore.Event) *ringstore.Event { e.Start = gap; return e }
+	server := []byte{2, 0, 0, 53, 10, 96, 0, 10, 0, 0, 0, 0, 0, 0, 0, 0}
+	toServer := with(call("connect", 0, 3, 0x1000, 16), ringstore.Capture{Arg: 1, Data: server})
+	answered := func(code byte, name string) *ringstore.Event {
+		data := []byte{1, 2, 0x81, code, 0, 1, 0, 1 - min(code, 1), 0, 0, 0, 0}
+		for _, label := range strings.Split(name, ".") {
+			data = append(append(data, byte(len(label))), label...)
+		}
+		return with(call("recvfrom", 64, 3, 0x1000, 512, 0, 0, 0), ringstore.Capture{Arg: 1, Status: ringstore.CaptureExit, Data: append(data, 0, 0, 1)})
+	}
+	silent := with(call("poll", 0, 0x1000, 1, 5000), ringstore.Capture{Arg: 0, Data: []byte{3, 0, 0, 0, 1, 0, 0, 0}})
+	silent.Start, silent.Duration = 6e9, 5e9
 	fork := event(ringstore.KindFork)
 	fork.Fork = &ringstore.Fork{ChildTID: 20, ChildPID: 20}
 	wait := with(call("wait4", 20, ^uint64(0), 0x1000, 0, 0), ringstore.Capture{Arg: 1, Status: ringstore.CaptureExit, Data: []byte{0, 4, 0, 0}})
@@ -517,6 +528,12 @@ func TestChains(t *testing.T) {
 			[]string{"killed containerd-shim high SIGTERM came from containerd-shim (pid 78), and 10.0 s later SIGKILL from containerd-shim (pid 78)"}},
 		{"stuck and killed", sigkill(shim), list(stuck(0), signalled(15, true, shim), later(10e9, exited(11, 9))),
 			[]string{"killed containerd-shim high", "hang futex high thread 11 had been waiting in futex for 10.0 s, without a timeout; 10.0 s before its end SIGTERM"}},
+		{"a name that there is not", ending(1), list(toServer, answered(3, "db.shop.svc"), answered(3, "db"), notFar, leave(1)),
+			[]string{"unreachable db medium the name server 10.96.0.10:53 says that there is no db.shop.svc, db"}},
+		{"a name that there is not, as is said", ending(1), list(toServer, answered(3, "db"), far, said("getaddrinfo ENOTFOUND db\n"), leave(1)), []string{"unreachable db high"}},
+		{"a name with a domain", ending(1), list(toServer, answered(3, "db.shop.svc"), answered(0, "db.svc"), leave(1)), nil},
+		{"a name server that is silent", ending(1), list(toServer, silent, silent, later(6e9, leave(1))), []string{"timeout 10.96.0.10:53 high the name server 10.96.0.10:53 gave no answer, 2 times in "}},
+		{"a name server that is slow", ending(1), list(toServer, silent, answered(0, "db"), leave(1)), nil},
 		{"computing", sigkill(killer), list(on(11, call("getpid", 11)), later(20e9, exited(11, 9))),
 			[]string{"killed killer high", "hang  low thread 11 made no call in the last 20.0 s"}},
 		{"resting", sigkill(killer), list(unfinished(call("epoll_wait", 0, 3, 0x1000, 8, ^uint64(0))), later(20e9, exited(11, 9))), []string{"killed killer high"}},

@@ -8,9 +8,11 @@
 #include <linux/filter.h>
 #include <linux/futex.h>
 #include <linux/seccomp.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <stddef.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -113,6 +115,37 @@ static void unanswered(void)
 	poll(&p, 1, 1100);
 	close(s);
 	fail("the server does not answer");
+}
+
+/* A name server of its own, in a network namespace of its own, knows no name. */
+static void noname(void)
+{
+	struct sockaddr_in to = address_of("127.0.0.1", "53");
+	static const char query[] = "\x12\x34\x01\0\0\1\0\0\0\0\0\0\2db\4shop\7invalid\0\0\1\0\1";
+	struct ifreq lo = { .ifr_name = "lo", .ifr_flags = IFF_UP };
+	int server = socket(AF_INET, SOCK_DGRAM, 0), s = socket(AF_INET, SOCK_DGRAM, 0);
+	struct pollfd p = { .fd = s, .events = POLLIN };
+	char buf[512];
+
+	if (ioctl(server, SIOCSIFFLAGS, &lo) || bind(server, (struct sockaddr *)&to, sizeof(to)))
+		die("name server");
+	if (!fork()) {
+		struct sockaddr_in from;
+		socklen_t len = sizeof(from);
+		ssize_t n = recvfrom(server, buf, sizeof(buf), 0, (struct sockaddr *)&from, &len);
+
+		buf[2] = '\x81';
+		buf[3] = '\x83';
+		if (sendto(server, buf, n, 0, (struct sockaddr *)&from, len) != n)
+			die("sendto");
+		_exit(0);
+	}
+	if (connect(s, (struct sockaddr *)&to, sizeof(to)) || send(s, query, sizeof(query) - 1, 0) < 0)
+		die("query");
+	poll(&p, 1, 5000);
+	if (recv(s, buf, sizeof(buf), 0) < 0)
+		die("recv");
+	fail("Name or service not known");
 }
 
 /* denied PATH */
@@ -370,7 +403,7 @@ int main(int argc, char **argv)
 		void (*die)(void);
 	} ways[] = {
 		{ "config", config }, { "search", search }, { "found", found }, { "connects", connects },
-		{ "unanswered", unanswered }, { "denied", denied }, { "nospace", nospace }, { "nofiles", nofiles },
+		{ "unanswered", unanswered }, { "noname", noname }, { "denied", denied }, { "nospace", nospace }, { "nofiles", nofiles },
 		{ "nomemory", nomemory }, { "badaddress", badaddress }, { "null", null }, { "wild", wild },
 		{ "inthread", inthread }, { "abort", abort }, { "bus", bus }, { "fpe", fpe },
 		{ "overflow", overflow }, { "piped", piped }, { "epipe", epipe }, { "term", term },
