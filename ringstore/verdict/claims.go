@@ -56,7 +56,7 @@ func (x *explanation) manner(how *How) manner {
 	case how.Kind == "seccomp":
 		return filtered
 	case how.Kind == "exit":
-		if x.toldToEnd() != nil && *how.ExitCode != 0 && x.dead != nil && x.at-x.toldToEnd().time <= told {
+		if x.ended(how) == High {
 			return killed
 		}
 		return gaveUp
@@ -70,6 +70,18 @@ func (x *explanation) manner(how *How) manner {
 		return faulted
 	}
 	return killed
+}
+
+// ended is how sure it is that a process exited because a signal told it to; "" if none did.
+func (x *explanation) ended(how *How) string {
+	s := x.toldToEnd()
+	switch {
+	case s == nil || x.at-s.time > told:
+		return ""
+	case x.at-s.time <= 1e9 || *how.ExitCode == 128+int(s.Signal.Signal):
+		return High
+	}
+	return Medium
 }
 
 // self tells that the process sent the fatal signal to itself.
@@ -89,15 +101,15 @@ func (x *explanation) self() bool {
 	return d.SenderPID == d.PID && d.SenderPID != 0
 }
 
-// toldToEnd is the last SIGTERM, SIGINT, SIGQUIT or SIGHUP that the process took and
-// survived; nil: there was none.
+// toldToEnd is the last SIGTERM, SIGINT or SIGQUIT that the process took and survived; nil:
+// there was none. SIGHUP may mean anything.
 func (x *explanation) toldToEnd() *signal {
 	if x.dead == nil {
 		return nil
 	}
 	for i := len(x.dead.signals) - 1; i >= 0; i-- {
 		s := &x.dead.signals[i]
-		if n := s.Signal.Signal; (n == sigTERM || n == 1 || n == 2 || n == 3) && (s.Handled || s.Ignored) && s.time <= x.at {
+		if n := s.Signal.Signal; (n == sigTERM || n == sigINT || n == sigQUIT) && (s.Handled || s.Ignored) && s.time <= x.at {
 			return s
 		}
 	}
@@ -137,22 +149,28 @@ func (x *explanation) claims(how *How, words []LastWords) []Claim {
 			all = append(all, *c)
 		}
 	}
-	slices.SortStableFunc(all, func(a, b Claim) int {
-		return cmp.Or(cmp.Compare(ranks[a.Confidence], ranks[b.Confidence]), cmp.Compare(weights[a.Kind], weights[b.Kind]),
-			cmp.Compare(b.time, a.time), cmp.Compare(a.Subject, b.Subject))
-	})
-	all = all[:min(len(all), maxClaims)]
-	if m == gaveUp && x.signalNumber() == sigABRT && len(all) < maxClaims {
-		all = append(all, Claim{Kind: "killed", Subject: x.death.Comm, Confidence: High, Evidence: x.fatal(), time: x.at,
+	if m == gaveUp && x.signalNumber() == sigABRT {
+		all = append(all, Claim{Kind: "killed", Subject: x.death.Comm, Confidence: High, Evidence: x.fatal(), time: x.at, last: true,
 			Text: "it sent SIGABRT to itself, as abort() does"})
 	}
 	for i := range all {
 		slices.Sort(all[i].Evidence)
-		all[i].Evidence = slices.Compact(all[i].Evidence)
-		if all[i].Evidence == nil {
-			all[i].Evidence = []uint64{}
+		if all[i].Evidence = slices.Compact(all[i].Evidence); len(all[i].Evidence) == 0 {
+			// What no record is evidence of may be so.
+			all[i].Evidence, all[i].Confidence = []uint64{}, Low
 		}
 	}
+	rank := func(c *Claim) int {
+		if c.last {
+			return len(ranks)
+		}
+		return ranks[c.Confidence]
+	}
+	slices.SortStableFunc(all, func(a, b Claim) int {
+		return cmp.Or(cmp.Compare(rank(&a), rank(&b)), cmp.Compare(weights[a.Kind], weights[b.Kind]),
+			cmp.Compare(b.time, a.time), cmp.Compare(a.Subject, b.Subject))
+	})
+	all = all[:min(len(all), maxClaims)]
 	if all == nil {
 		all = []Claim{}
 	}
@@ -239,6 +257,12 @@ func (x *explanation) ofDeath(how *How, m manner) []Claim {
 	claim := func(kind, subject, confidence, text string, evidence ...uint64) Claim {
 		return Claim{Kind: kind, Subject: subject, Confidence: confidence, Text: text, Evidence: append(slices.Clone(last), evidence...), time: x.at}
 	}
+	if confidence := x.ended(how); how.Kind == "exit" && confidence != "" {
+		s := x.toldToEnd()
+		by := x.sender(s.Signal.Sender, s.PID, s.Code)
+		name := decode.SignalName(s.Signal.Signal)
+		return []Claim{claim("killed", subjectOf(by), confidence, fmt.Sprintf("%s from %s told it to end, %s before it did", name, by, span(x.at-s.time)), s.seq)}
+	}
 	switch m {
 	case starved:
 		text := fmt.Sprintf("the OOM killer chose %s", orUnknown(oneLine(d.Comm)))
@@ -268,16 +292,6 @@ func (x *explanation) ofDeath(how *How, m manner) []Claim {
 			return []Claim{*c}
 		}
 	case killed:
-		if how.Kind == "exit" {
-			s := x.toldToEnd()
-			by := x.sender(s.Signal.Sender, s.PID, s.Code)
-			confidence := Medium
-			if x.at-s.time <= 1e9 || *how.ExitCode == 128+int(s.Signal.Signal) {
-				confidence = High
-			}
-			name := decode.SignalName(s.Signal.Signal)
-			return []Claim{claim("killed", subjectOf(by), confidence, fmt.Sprintf("%s from %s told it to end, %s before it did", name, by, span(x.at-s.time)), s.seq)}
-		}
 		if d.Sender != nil && d.Sender.Kernel {
 			return []Claim{claim("killed", "kernel", Medium, fmt.Sprintf("the kernel itself sent %s: the first process of its pid namespace ended, or a limit was reached; the history does not say which", *how.Signal))}
 		}
@@ -794,7 +808,8 @@ var (
 func spoken(words []LastWords, alone bool) *Claim {
 	for _, w := range words {
 		var lines []string
-		for line := range strings.Lines(w.Text) {
+		// What draws a bar of its progress ends lines with \r.
+		for line := range strings.Lines(strings.ReplaceAll(w.Text, "\r", "\n")) {
 			if line = strings.TrimSpace(line); line != "" {
 				lines = append(lines, line)
 			}

@@ -87,6 +87,7 @@ type Claim struct {
 	count int
 	first int64
 	named bool // its subject stands in the last words
+	last  bool // it comes last, however sure: it says no more than how
 }
 
 // How sure a claim is.
@@ -213,6 +214,8 @@ func (x *explanation) thread() *Thread {
 
 // Signals that a verdict treats in a way of their own.
 const (
+	sigINT  = 2
+	sigQUIT = 3
 	sigILL  = 4
 	sigTRAP = 5
 	sigABRT = 6
