@@ -2,7 +2,7 @@
 GO ?= go
 PREFIX ?= /usr/local
 # What "..." does not find, being below testdata.
-TOOLS := ./testdata/bench ./testdata/e2e
+TOOLS := ./testdata/bench ./testdata/e2e ./testdata/kernels
 
 .PHONY: build
 build: ## Build bin/swolld, and bin/swoll-dump, which is kubectl-swoll, too.

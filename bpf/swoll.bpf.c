@@ -62,6 +62,17 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 		v_;                                                 \
 	})
 
+/* 1, or 0 for 0, of a value below 2^32. Without a branch: else the verifier follows each
+ * way on its own. */
+#define any(value)                                               \
+	({                                                       \
+		u64 v_ = (value);                                \
+		asm volatile("%[v] += %[m]; %[v] >>= 32;"        \
+			     : [v] "+r"(v_)                      \
+			     : [m] "r"(0xffffffffull));          \
+		v_;                                              \
+	})
+
 /* Set by the service before loading; the verifier takes them as constants. */
 const volatile struct swoll_shape shape = {};
 const volatile u32 limit_data = 64;
@@ -293,8 +304,9 @@ __noinline u32 take_page(u32 ring_index, u32 lane, u32 number, u64 now)
 		page->life = control->life;
 		publish(page, n << SWOLL_SEQ_SHIFT | SWOLL_OPEN | SWOLL_PAGE_HEAD);
 		cursor->page = index + 1;
-		if (old_page && old_page <= shape.pages) {
-			page = ring + (u64)(old_page - 1) * SWOLL_PAGE;
+		old_page--; /* none wraps to what is beyond all */
+		if (old_page < shape.pages) {
+			page = ring + (u64)old_page * SWOLL_PAGE;
 			publish(page, page->state & ~(u64)SWOLL_OPEN);
 		}
 		return index + 1;
@@ -388,9 +400,9 @@ static __always_inline int find_in_lane(void *ring, u32 lane, u32 need, u64 now,
 		number = below(held, shape.slots);
 		cursor = &slot_of(ring, number)->lane[lane];
 	}
-	index = cursor->page;
-	if (likely(index && index <= shape.pages)) {
-		page = ring + (u64)(index - 1) * SWOLL_PAGE;
+	index = cursor->page - 1; /* none wraps to what is beyond all */
+	if (likely(index < shape.pages)) {
+		page = ring + (u64)index * SWOLL_PAGE;
 		state = page->state;
 		used = state & SWOLL_USED;
 		if (unlikely(now - page->taken > PAGE_AGE_NS) && lane != SWOLL_LANE_BOOT &&
@@ -399,8 +411,8 @@ static __always_inline int find_in_lane(void *ring, u32 lane, u32 need, u64 now,
 		if (likely(used + need <= SWOLL_PAGE))
 			goto found;
 	}
-	index = take_page(control->index, lane, number, now);
-	if (!index || index > shape.pages) {
+	index = take_page(control->index, lane, number, now) - 1;
+	if (index >= shape.pages) {
 		release(cursor, lane);
 		return SWOLL_LOST_NO_PAGE + 1;
 	}
@@ -413,8 +425,8 @@ found:
 	place->cursor = cursor;
 	place->lane = lane;
 	place->number = number;
-	place->page = index - 1;
-	place->at = (index - 1) * SWOLL_PAGE + (used & (SWOLL_PAGE - 1));
+	place->page = index;
+	place->at = index * SWOLL_PAGE + (used & (SWOLL_PAGE - 1));
 	return 0;
 }
 
@@ -442,12 +454,14 @@ static __always_inline int find_place(void *ring, u32 lane, u32 need, u64 now, s
  * itself, it lets the verifier forget the many ways that lead to a place: else
  * it follows each of them through all that comes after.
  *
- *	 63   62 61  58 57  50  49 48 47        32 31                0
- *	+---+---+------+-------+-----+------------+-------------------+
- *	| 1 | 0 |head/4| flags |lane |   cursor   |        at         |
- *	+---+---+------+-------+-----+------------+-------------------+
+ *	 63   62  61  58 57  50  49 48 47        32 31                0
+ *	+---+----+------+-------+-----+------------+-------------------+
+ *	| 1 |more|head/4| flags |lane |   cursor   |        at         |
+ *	+---+----+------+-------+-----+------------+-------------------+
  */
 #define PLACE_FOUND (1ull << 63)
+/* The kernel has filled something in, to be captured. */
+#define PLACE_MORE (1ull << 62)
 
 static __always_inline u64 pack_place(struct place *place)
 {
@@ -669,11 +683,11 @@ static __always_inline void read_args(u64 *args, struct pt_regs *regs, u8 abi)
 /* The row of a call; a number beyond the table has the last one, which is empty. */
 static __always_inline const volatile struct swoll_call *call_of(u32 nr, u8 abi)
 {
-	if (nr >= SWOLL_CALLS)
-		nr = SWOLL_CALLS - 1;
+	u64 row = at_most(nr, SWOLL_CALLS - 1);
+
 	if (abi == 1)
-		nr += SWOLL_CALLS;
-	return &calls[nr];
+		row += SWOLL_CALLS;
+	return &calls[row];
 }
 
 /* Room for one capture, whatever its rule. */
@@ -1023,8 +1037,8 @@ int BPF_PROG(sys_enter, struct pt_regs *regs, long id)
  * Writes the record of a call. `finished`: it returned `ret`; else it is
  * recorded as having not.
  */
-static __always_inline int write_call(void *ring, struct swoll_task *st, u32 tid, u32 tgid,
-				      s64 ret, bool finished, bool entered, bool hot)
+static __always_inline int write_call(void *ring, struct swoll_task *st, struct task_struct *task, s64 ret,
+				      bool finished, bool entered, bool hot, const void *again)
 {
 	const volatile struct swoll_call *call;
 	struct swoll_record *record;
@@ -1032,19 +1046,19 @@ static __always_inline int write_call(void *ring, struct swoll_task *st, u32 tid
 	void *next;
 	u32 lane = SWOLL_LANE_RECENT, need, at, head, captures = 0, len, nargs;
 	u32 bytes = shape.bytes;
-	u64 now, start, duration, found;
+	u64 now, start, duration, found, more = 0, yes, error;
 	u8 flags, wide = 0, rules, enters;
 
 	call = call_of(st->nr, st->abi);
-	nargs = call->args;
 	rules = call->rules;
 	enters = call->enters;
-	if (nargs > 6)
-		nargs = 6;
 	if (unlikely(ret < 0 && ret >= -4095)) {
 		/* What failed has filled nothing in. */
 		rules = enters;
-		if (!routine[-ret & (SWOLL_ERRNOS - 1)] && finished)
+		error = -ret;
+		/* So that the compiler does not subtract from the table's address. */
+		asm volatile("" : "+r"(error));
+		if (!routine[error & (SWOLL_ERRNOS - 1)] && finished)
 			lane = SWOLL_LANE_ERROR;
 		else if (call->flags & SWOLL_CALL_LIFE)
 			lane = SWOLL_LANE_LIFE;
@@ -1067,22 +1081,17 @@ static __always_inline int write_call(void *ring, struct swoll_task *st, u32 tid
 		duration = now - start;
 	}
 	head = SWOLL_RECORD_HEAD;
-	if (tid != tgid) {
-		flags |= SWOLL_THREAD;
-		head += 4;
-	}
-	if (unlikely(duration >> 32)) {
-		flags |= SWOLL_LONG_DURATION;
-		head += 8;
-	}
-	if ((s32)ret != ret) {
-		flags |= SWOLL_LONG_RETURN;
-		head += 8;
-	}
+	yes = any((u32)(task->pid ^ task->tgid));
+	flags |= yes * SWOLL_THREAD;
+	head += yes * 4;
+	yes = any(duration >> 32);
+	flags |= yes * SWOLL_LONG_DURATION;
+	head += yes * 8;
+	yes = any((u64)(ret + (1ll << 31)) >> 32);
+	flags |= yes * SWOLL_LONG_RETURN;
+	head += yes * 8;
 	len = st->capture_len;
-	if (len > SWOLL_CAPTURE)
-		len = SWOLL_CAPTURE;
-	need = head + nargs * 8 + (len ? len + 32 : 0) + 16;
+	need = head + call->args * 8 + len + any(len) * 32 + 16;
 	if (rules > enters) {
 		u32 room = call->room;
 
@@ -1094,6 +1103,7 @@ static __always_inline int write_call(void *ring, struct swoll_task *st, u32 tid
 				room = most;
 		}
 		need += room;
+		more = PLACE_MORE;
 	}
 
 	if (hot) {
@@ -1110,7 +1120,7 @@ static __always_inline int write_call(void *ring, struct swoll_task *st, u32 tid
 		lose(ring, found - 1);
 		return 0;
 	}
-	*(volatile u64 *)&st->place = found | (u64)flags << 50 | (u64)(head / 4) << 58;
+	*(volatile u64 *)&st->place = found | more | (u64)flags << 50 | (u64)(head / 4) << 58;
 	found = *(volatile u64 *)&st->place;
 	unpack_place(ring, found, &place);
 	flags = found >> 50;
@@ -1120,19 +1130,40 @@ static __always_inline int write_call(void *ring, struct swoll_task *st, u32 tid
 		goto drop;
 	record = ring + at;
 	at += head;
+	/* Now, though the rest comes last, and read again: else the stack has to keep it,
+	 * of which there is little, and the verifier all that it can be. */
+	if (hot) {
+		start = *(volatile u64 *)&st->start;
+		duration = now - start;
+		ret = *(volatile u64 *)again;
+	}
+	record->start = start;
+	record->tid = *(volatile int *)&task->pid;
+	record->duration = duration;
+	record->ret = ret;
+	next = (void *)record + SWOLL_RECORD_HEAD;
+	if (flags & SWOLL_THREAD) {
+		record->tgid = *(volatile int *)&task->tgid;
+		next += 4;
+	}
+	if (unlikely(flags & SWOLL_LONG_DURATION)) {
+		*(u64 *)next = duration;
+		next += 8;
+	}
+	if (flags & SWOLL_LONG_RETURN)
+		*(u64 *)next = ret;
+	nargs = at_most(*(const volatile u8 *)&call->args, 6);
+	len = at_most(*(volatile u16 *)&st->capture_len, SWOLL_CAPTURE);
 
 	/* Eight bytes each time; the next one begins where this one's end. Without
 	 * branches: the verifier would follow each way of each argument. */
 #define ARG(i)                                                               \
 	if (nargs > i) {                                                     \
-		u64 value = st->args[i], high = value >> 32;                 \
+		u64 value = st->args[i], high = any(value >> 32);            \
                                                                              \
 		if (at > bytes - SWOLL_PAGE + 128)                           \
 			goto drop;                                           \
 		*(u64 *)(ring + at) = value;                                 \
-		asm volatile("%[h] += %[m]; %[h] >>= 32;"                    \
-			     : [h] "+r"(high)                                \
-			     : [m] "r"(0xffffffffull)); /* 1, or 0 for 0 */  \
 		at += 4 + ((high & 1) << 2);                                 \
 		wide |= (high & 1) << i;                                     \
 	}
@@ -1160,7 +1191,10 @@ static __always_inline int write_call(void *ring, struct swoll_task *st, u32 tid
 		at += len;
 		captures = st->captures;
 	}
-	if (rules - enters == 1) {
+	enters = call->enters;
+	if (!(found & PLACE_MORE)) {
+		/* That was all. */
+	} else if (call->rules - enters == 1) {
 		struct swoll_capture *filled = ring + at;
 
 		if (at > bytes - sizeof(struct capture_room))
@@ -1169,7 +1203,7 @@ static __always_inline int write_call(void *ring, struct swoll_task *st, u32 tid
 		captures++;
 		if (filled->status & SWOLL_CAPTURE_CUT)
 			flags |= SWOLL_CUT;
-	} else if (rules > enters) {
+	} else {
 		u32 result = capture_exit(st, at, ret);
 
 		at += result & EXIT_BYTES;
@@ -1186,21 +1220,6 @@ static __always_inline int write_call(void *ring, struct swoll_task *st, u32 tid
 	record->nr = st->nr;
 	record->wide = wide;
 	record->shape = nargs | captures << 4;
-	record->start = start;
-	record->tid = tid;
-	record->duration = duration;
-	record->ret = ret;
-	next = (void *)record + SWOLL_RECORD_HEAD;
-	if (flags & SWOLL_THREAD) {
-		record->tgid = tgid;
-		next += 4;
-	}
-	if (unlikely(flags & SWOLL_LONG_DURATION)) {
-		*(u64 *)next = duration;
-		next += 8;
-	}
-	if (flags & SWOLL_LONG_RETURN)
-		*(u64 *)next = ret;
 	done(ring, &place, len, now);
 	return 0;
 drop:
@@ -1210,7 +1229,7 @@ drop:
 }
 
 /* The rare kinds: a call that has not returned, or of which only the return was seen. */
-__noinline int write_odd_call(struct swoll_task *st, u32 tid, u32 tgid, s64 ret, u32 finished)
+__noinline int write_odd_call(struct swoll_task *st, s64 ret, u32 finished)
 {
 	void *ring;
 
@@ -1219,7 +1238,7 @@ __noinline int write_odd_call(struct swoll_task *st, u32 tid, u32 tgid, s64 ret,
 	ring = ring_at(st->ring);
 	if (!ring)
 		return 0;
-	return write_call(ring, st, tid, tgid, ret, finished, !finished, false);
+	return write_call(ring, st, bpf_get_current_task_btf(), ret, finished, !finished, false, 0);
 }
 
 SEC("tp_btf/sys_exit")
@@ -1243,7 +1262,7 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 		/* A call that began before a death and outlived it was running then. */
 		if (!(state & SWOLL_FROZEN) && flags & SWOLL_TASK_RUNNING &&
 		    st->start < control->death.time)
-			write_odd_call(st, task->pid, task->tgid, 0, false);
+			write_odd_call(st, 0, false);
 		else
 			lose(ring, SWOLL_LOST_FROZEN);
 		goto out;
@@ -1272,17 +1291,17 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 		/* Killed while a tracer held it at the entry: it never got further. */
 		if (ret == -38 /* ENOSYS */ && task->signal->flags & SIGNAL_GROUP_EXIT) {
 			st->start = bpf_ktime_get_ns();
-			write_odd_call(st, task->pid, task->tgid, 0, false);
+			write_odd_call(st, 0, false);
 			goto out;
 		}
 		if (call_of(st->nr, st->abi)->enters && !(call_of(st->nr, st->abi)->flags & SWOLL_CALL_EXEC))
 			capture_entry(st, st->nr, 1);
-		write_odd_call(st, task->pid, task->tgid, ret, true);
+		write_odd_call(st, ret, true);
 		goto out;
 	}
 	if (unlikely(flags & SWOLL_TASK_FAULT) && !(call_of(st->nr, st->abi)->flags & SWOLL_CALL_EXEC))
 		capture_entry(st, st->nr, 1);
-	write_call(ring, st, task->pid, task->tgid, ret, true, true, true);
+	write_call(ring, st, task, ret, true, true, true, ctx + 1);
 	if (unlikely(call_of(st->nr, st->abi)->flags & SWOLL_CALL_CRED) && ret >= 0) {
 		u32 zero = 0;
 		struct scratch *scratch = bpf_map_lookup_elem(&scratches, &zero);
@@ -1521,6 +1540,8 @@ static __always_inline bool begin_death(void *ring, struct task_struct *task, u3
 	struct swoll_death *death = &control->death;
 	u32 old;
 
+	if (control->mourned == task->tgid)
+		return false;
 	if (control->flags & (SWOLL_FROZEN | SWOLL_DYING) || death->ready) {
 		if (death->tgid != task->tgid)
 			lose(ring, SWOLL_LOST_DEATH);
@@ -1582,8 +1603,9 @@ int BPF_PROG(signal_deliver, int sig, struct kernel_siginfo *info, struct k_siga
 			flags = SWOLL_SIGNAL_IGNORED;
 		else if (!in_set(SIG_HARMLESS, signal) && !(task->signal->flags & SIGNAL_UNKILLABLE))
 			flags = SWOLL_SIGNAL_FATAL;
-		scratch->signal.code = info->si_code;
-		scratch->signal.error = info->si_errno;
+		/* Some kernels take this pointer for one that may be none. */
+		scratch->signal.code = BPF_CORE_READ(info, si_code);
+		scratch->signal.error = BPF_CORE_READ(info, si_errno);
 		bpf_probe_read_kernel(&fields, sizeof(fields), (void *)info + 16);
 		bpf_probe_read_kernel(scratch->signal.more, sizeof(scratch->signal.more), (void *)info + 24);
 		sender_of(task, signal, &scratch->signal.sender, &code);
@@ -1646,7 +1668,7 @@ int BPF_PROG(sched_process_exit, struct task_struct *p)
 	void *ring;
 	u64 now;
 	u32 zero = 0, status, state, flags = 0;
-	bool first, oom;
+	bool first, oom, mourned;
 
 	if (!st)
 		return 0;
@@ -1668,10 +1690,18 @@ int BPF_PROG(sched_process_exit, struct task_struct *p)
 	if (oom)
 		flags |= SWOLL_EXIT_OOM;
 	state = control->flags;
+	mourned = flags & SWOLL_EXIT_GROUP && control->mourned == task->tgid;
+	if (mourned) {
+		control->mourned = 0;
+		if (first) {
+			control->first = 0;
+			control->first_by = 0;
+		}
+	}
 	if (state & SWOLL_FROZEN)
 		goto out;
 	if (st->flags & SWOLL_TASK_RUNNING && (!(state & SWOLL_DYING) || st->start < death->time))
-		write_odd_call(st, task->pid, task->tgid, 0, false);
+		write_odd_call(st, 0, false);
 	st->flags = 0;
 	now = bpf_ktime_get_ns();
 	if (!(state & SWOLL_DYING) || death->tgid == task->tgid) {
@@ -1680,7 +1710,7 @@ int BPF_PROG(sched_process_exit, struct task_struct *p)
 		write_event(st->ring, task, &scratch->event, SWOLL_EXIT, sizeof(scratch->exit),
 			    SWOLL_LANE_LIFE, now);
 	}
-	if (!(flags & SWOLL_EXIT_GROUP))
+	if (!(flags & SWOLL_EXIT_GROUP) || mourned)
 		goto out;
 	if (state & SWOLL_DYING) {
 		if (death->tgid == task->tgid) {

@@ -276,7 +276,10 @@ struct swoll_ring {
 	__u32 limit_string;
 	__u64 exited;	 /* when the first process ended cleanly, ns; 0: not */
 	__u64 handled;	 /* time of the last death that the service has dealt with */
-	__u64 spare[5];
+	__u32 mourned;	 /* tgid of a process whose death was dealt with before its last thread
+			  * was gone: what else comes of it is no other death; 0: none */
+	__u32 pad;
+	__u64 spare[4];
 };
 enum swoll_ring_flag {
 	SWOLL_FROZEN = 1,	/* nothing is written */

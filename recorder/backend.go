@@ -406,8 +406,9 @@ func (r *Recorder) save(i *instance, trigger, reason string, death bool) (api.Sn
 	r.metrics.saved(trigger)
 	if snap.Namespace != unknown {
 		r.announce(snap)
-	} else if w := i.who(); w.named {
-		r.nameSnapshots(w) // it got its name while the snapshot was written
+	}
+	if w := i.who(); w.namespace != unknown && w.uid != "" {
+		r.nameSnapshots(w) // it may have got its name while the snapshot was written
 	}
 	return snap, nil
 }

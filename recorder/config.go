@@ -50,8 +50,8 @@ type Config struct {
 	// Containers names what is recorded, and is told of it; nil: pods are known by what
 	// their cgroups are called only.
 	Containers *containers.Collection
-	// OnSnapshot is called for each snapshot that was saved, once its container is known
-	// by name. It must not block. May be nil.
+	// OnSnapshot is called for each snapshot that was saved, once its pod is known by name.
+	// It must not block. May be nil.
 	OnSnapshot func(api.Snapshot)
 
 	NodeName   string                // names the node in snapshots; empty: the host name

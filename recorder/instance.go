@@ -58,7 +58,7 @@ func identify(parent, name string) identity {
 			id = id[i+1:]
 		}
 		uid := strings.ReplaceAll(m[1], "_", "-")
-		return identity{namespace: unknown, pod: "pod" + uid, uid: uid, container: id[:min(12, len(id))], containerID: id}
+		return identity{namespace: unknown, pod: "pod" + uid, uid: uid, container: shortID(id), containerID: id}
 	}
 	return identity{namespace: api.HostNamespace, pod: name, container: name}
 }

@@ -1,6 +1,7 @@
 package recorder
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -31,7 +32,7 @@ const nameWait = 500 * time.Millisecond
 // known is what is known of whose history an instance is. It is replaced, never changed.
 type known struct {
 	identity
-	named  bool   // identity is what the collection of containers says
+	named  bool   // the collection of containers knows the container, not just its pod
 	number int    // the restart count; where the name is not known, counts the lives under this identity
 	image  string // empty where it is not known
 	labels map[string]string
@@ -56,20 +57,23 @@ const unknown = "unknown"
 // who is what is known of the instance's container at present.
 func (i *instance) who() *known { return i.known.Load() }
 
-// knownOf is what the collection says of a container; nil if that is not yet enough to
-// name it.
+// knownOf is what the collection says of a container; nil if not even its pod is known. A
+// container without a name is called by its ID, cut short.
 func knownOf(c *containers.Container) *known {
-	if c.Namespace == "" || c.Pod == "" || c.Name == "" || c.Kind == containers.KindSandbox {
+	if c.Namespace == "" || c.Pod == "" || c.Kind == containers.KindSandbox {
 		return nil
 	}
 	return &known{
-		identity: identity{namespace: c.Namespace, pod: c.Pod, uid: c.PodUID, container: c.Name, containerID: c.ID},
-		named:    true,
+		identity: identity{namespace: c.Namespace, pod: c.Pod, uid: c.PodUID, container: cmp.Or(c.Name, shortID(c.ID)), containerID: c.ID},
+		named:    c.Name != "",
 		number:   c.RestartCount,
 		image:    c.Image,
 		labels:   c.Labels,
 	}
 }
+
+// shortID is a container's ID as people write it.
+func shortID(id string) string { return id[:min(12, len(id))] }
 
 func (k *known) equal(o *known) bool {
 	return k.identity == o.identity && k.named == o.named && k.number == o.number && k.image == o.image && maps.Equal(k.labels, o.labels)
@@ -144,7 +148,7 @@ func (r *Recorder) learn(c *containers.Container) {
 		return
 	}
 	for _, i := range r.all() {
-		if w := i.who(); w.containerID == c.ID && !w.equal(k) {
+		if w := i.who(); w.containerID == c.ID && !w.equal(k) && (k.named || !w.named) {
 			r.rename(i, k)
 		}
 	}
@@ -162,18 +166,20 @@ func (r *Recorder) rename(i *instance, k *known) {
 
 // nameSnapshots names the snapshots that were saved before the container's name was known.
 func (r *Recorder) nameSnapshots(k *known) {
-	for _, id := range r.store.unnamed(k.containerID) {
-		snap, err := r.store.rename(id, k)
+	for _, old := range r.store.unnamed(k) {
+		snap, err := r.store.rename(old.ID, k)
 		if err != nil {
-			r.log.Error("naming a snapshot", "id", id, "container", k.String(), "err", err)
+			r.log.Error("naming a snapshot", "id", old.ID, "container", k.String(), "err", err)
 			continue
 		}
-		r.log.Info("named a snapshot", "id", id, "container", k.String())
-		r.announce(snap)
+		r.log.Info("named a snapshot", "id", old.ID, "container", k.String())
+		if old.Namespace == unknown {
+			r.announce(snap)
+		}
 	}
 }
 
-// announce tells of a snapshot, once its container is named: then who can be told.
+// announce tells of a snapshot, once its pod is known: then who can be told.
 func (r *Recorder) announce(s api.Snapshot) {
 	if r.cfg.OnSnapshot != nil && s.Namespace != unknown {
 		r.cfg.OnSnapshot(s)

@@ -39,7 +39,10 @@ func TestNameSnapshots(t *testing.T) {
 
 	c := containers.Container{ID: "c1", Name: "app", Namespace: "ns", Pod: "web", PodUID: "abc", RestartCount: 7,
 		Image: "img:1", Labels: map[string]string{"app": "web"}}
-	for range 2 {
+	// First the pod is known, then the container; then nothing more comes of it.
+	podOnly := c
+	podOnly.Name = ""
+	for _, c := range []containers.Container{podOnly, podOnly, c, c, podOnly} {
 		r.nameSnapshots(knownOf(&c))
 	}
 	if !slices.Equal(told, []string{mine.ID}) {
@@ -86,7 +89,6 @@ func testStoreAgain(t *testing.T, old *store, dir string) *store {
 func TestKnownOf(t *testing.T) {
 	full := containers.Container{ID: "c", Name: "app", Namespace: "ns", Pod: "web", PodUID: "abc"}
 	for what, change := range map[string]func(*containers.Container){
-		"no name":      func(c *containers.Container) { c.Name = "" },
 		"no pod":       func(c *containers.Container) { c.Pod = "" },
 		"no namespace": func(c *containers.Container) { c.Namespace = "" },
 		"a sandbox":    func(c *containers.Container) { c.Kind = containers.KindSandbox },
@@ -99,6 +101,10 @@ func TestKnownOf(t *testing.T) {
 	}
 	if k := knownOf(&full); k == nil || !k.named {
 		t.Errorf("%+v is not named", full)
+	}
+	full.Name, full.ID = "", "0123456789abcdef"
+	if k := knownOf(&full); k == nil || k.named || k.pod != "web" || k.container != "0123456789ab" {
+		t.Errorf("of %+v the pod is known, and it is called %+v", full, k)
 	}
 }
 

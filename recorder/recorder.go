@@ -29,7 +29,7 @@ const (
 	tick = time.Second
 	// deathWait is how long a snapshot waits for the last thread of a dying process,
 	// which may be writing its core.
-	deathWait = 300 * time.Millisecond
+	deathWait = 700 * time.Millisecond
 	// saveTries is how often saving is tried before a ring with living tasks goes on.
 	saveTries = 3
 	// keepNewest instances of a container are freed last, like its first.
@@ -443,7 +443,11 @@ func (r *Recorder) adoptRing(ring uint32, dir string) *instance {
 		i.dir, i.byHand = findCgroup(r.h, r.roots, c)
 	}
 	r.instances[ring] = i
-	if named := cmp.Or(r.introduce(i), r.names.read[k.containerID]); named != nil && named.uid == k.uid {
+	named := r.introduce(i)
+	if named == nil || !named.named {
+		named = cmp.Or(r.names.read[k.containerID], named)
+	}
+	if named != nil && named.uid == k.uid {
 		i.known.Store(named)
 		r.names.changed.Store(true)
 	} else if k.uid == "" {
@@ -576,6 +580,9 @@ func (r *Recorder) resume(i *instance) {
 	c.First, c.FirstBy = 0, 0
 	if pid := firstProcess(i.dir); pid != 0 {
 		c.First, c.FirstBy = pid, layout.FirstExec
+	}
+	if atomic.LoadUint64(&c.Death.Done) == 0 {
+		atomic.StoreUint32(&c.Mourned, c.Death.TGID)
 	}
 	c.Death = layout.Death{}
 	atomic.StoreUint64(&c.Frozen, 0)

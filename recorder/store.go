@@ -310,17 +310,17 @@ func (s *store) newestOf(id identity, number *int) string {
 	return ""
 }
 
-// unnamed lists the snapshots of a container that were saved before its name was known.
-func (s *store) unnamed(containerID string) []string {
+// unnamed lists the snapshots of a container that were saved when less of it was known.
+func (s *store) unnamed(k *known) []api.Snapshot {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var ids []string
-	for i := range s.snaps {
-		if x := &s.snaps[i]; x.Namespace == unknown && x.ContainerID == containerID {
-			ids = append(ids, x.ID)
+	var list []api.Snapshot
+	for _, x := range s.snaps {
+		if x.ContainerID == k.containerID && (x.Namespace == unknown || k.named && x.Container == shortID(x.ContainerID) && x.Container != k.container) {
+			list = append(list, x)
 		}
 	}
-	return ids
+	return list
 }
 
 // rename writes a snapshot anew with what is known of its container now. Its id stays.

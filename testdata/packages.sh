@@ -6,7 +6,7 @@ set -eu
 packages="gcc libc6-dev linux-libc-dev strace python3 nodejs curl git tar coreutils findutils dash util-linux
 	clang llvm libbpf-dev
 	containerd runc containernetworking-plugins busybox-static
-	qemu-system-x86 cpio"
+	qemu-system-x86"
 
 command -v dpkg-query >/dev/null || {
 	echo "this is no Debian system: install by hand what corresponds to:" $packages >&2

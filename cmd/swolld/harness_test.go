@@ -30,16 +30,34 @@ import (
 
 // patience is how long a test waits for something that must happen before it gives up.
 // It is generous: it only bounds how long a failure takes.
-const patience = 30 * time.Second
+var patience = 30 * time.Second * slowness
+
+// slowness is how many times longer than here things may take where the tests run: in an
+// emulated machine, SWOLL_TEST_SLOW says.
+var slowness = func() time.Duration {
+	n, err := strconv.Atoi(os.Getenv("SWOLL_TEST_SLOW"))
+	if err != nil {
+		return 1
+	}
+	return time.Duration(n)
+}()
 
 // built is where TestMain put the programs under test.
 var built string
+
+// prebuilt is where all programs are already, and those of testdata/programs with them:
+// in an emulated machine there is no compiler.
+var prebuilt = os.Getenv("SWOLL_TEST_PROGRAMS")
 
 func TestMain(m *testing.M) {
 	os.Exit(testMain(m))
 }
 
 func testMain(m *testing.M) int {
+	if prebuilt != "" {
+		built = prebuilt
+		return m.Run()
+	}
 	dir, err := os.MkdirTemp("", "swoll-test-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -86,6 +104,9 @@ var programs sync.Map // name -> func() (string, error)
 // program builds testdata/programs/NAME.c, statically, and returns the program's path.
 func program(t testing.TB, name string) string {
 	t.Helper()
+	if prebuilt != "" {
+		return filepath.Join(prebuilt, name)
+	}
 	gcc := need(t, "gcc")
 	build, _ := programs.LoadOrStore(name, sync.OnceValues(func() (string, error) {
 		path := filepath.Join(built, name)

@@ -108,14 +108,13 @@ func serve(ctx context.Context, o *options) (err error) {
 	if err != nil {
 		return err
 	}
-	if removal != nil {
+	removed := false
+	defer func() {
 		// Comes last: when nothing of the recorder is in use any more.
-		defer func() {
-			if err == nil && removal.Removed(watching) {
-				err = recorder.Remove(cfg.PinDir, cfg.StateDir, log)
-			}
-		}()
-	}
+		if err == nil && removed {
+			err = recorder.Remove(cfg.PinDir, cfg.StateDir, log)
+		}
+	}()
 	defer func() { err = errors.Join(err, rec.Close()) }()
 
 	server := api.NewServer(api.Config{
@@ -125,7 +124,20 @@ func serve(ctx context.Context, o *options) (err error) {
 		Group:       ln.Group,
 		GroupPermit: o.groupPermit,
 	})
+	// Told to stop, the service goes on until it knows whether it is to leave anything.
+	told := ctx
+	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
 	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		defer stop()
+		select {
+		case <-told.Done():
+			removed = removal != nil && removal.Removed(watching)
+		case <-ctx.Done():
+		}
+		return nil
+	})
 	g.Go(func() error { return rec.Run(ctx) })
 	if names != nil {
 		g.Go(func() error { return names.run(ctx, rec) })

@@ -53,6 +53,9 @@ const criEvery = 5 * time.Second
 // consentEvery is how long a consent that could not be set waits.
 const consentEvery = time.Second
 
+// announceEvery is how long an announcement waits for the client.
+const announceEvery = 100 * time.Millisecond
+
 // sources are those that know what the recorded containers are called.
 type sources struct {
 	log        *slog.Logger
@@ -61,12 +64,14 @@ type sources struct {
 	kube       *kube.Client // nil: the API server is not asked
 	alone      bool         // since nobody said where it is
 	consent    func(podUID string, c kube.Consent)
+
+	announcements chan kube.Announcement
 }
 
 // newSources makes the sources that the options name, and nothing that needs any of them
 // to answer. Nil: they name none.
 func newSources(o *options, log *slog.Logger) (*sources, error) {
-	s := &sources{log: log, criSocket: o.cri}
+	s := &sources{log: log, criSocket: o.cri, announcements: make(chan kube.Announcement, 256)}
 	var enrichers []containers.Enricher
 	if o.kubernetes {
 		client, err := kube.New(kube.Config{
@@ -124,6 +129,7 @@ func (s *sources) run(ctx context.Context, rec *recorder.Recorder) error {
 		})
 	} else {
 		g.Go(func() error { return s.kube.Run(ctx, s.containers) })
+		g.Go(func() error { return s.runAnnouncements(ctx) })
 	}
 	return g.Wait()
 }
@@ -168,19 +174,45 @@ func (s *sources) runCRI(ctx context.Context) error {
 	return client.Run(ctx, s.containers)
 }
 
-// announce tells the pod's owner of a snapshot.
+// announce tells the pod's owner of a snapshot. It does not block.
 func (s *sources) announce(snap api.Snapshot) {
 	if s.kube == nil || snap.UID == "" {
 		return
 	}
 	name := snap.Namespace + "/" + snap.Pod
-	err := s.kube.Announce(kube.Announcement{
+	a := kube.Announcement{
 		Namespace: snap.Namespace, Pod: snap.Pod, UID: snap.UID, Container: snap.Container,
 		Reason: "SwollSnapshot",
 		Message: fmt.Sprintf("container %s, restart %d: %s. Its last system calls are saved as %s. To see why: kubectl swoll explain %s -c %s",
 			snap.Container, snap.Instance, cmp.Or(snap.Reason, "saved by hand"), snap.ID, name, snap.Container),
-	})
-	if err != nil {
-		s.log.Warn("a pod was not told of its snapshot", "pod", name, "id", snap.ID, "err", err)
+	}
+	select {
+	case s.announcements <- a:
+	default:
+		s.log.Warn("a pod is not told of its snapshot: too many wait", "pod", name, "id", snap.ID)
+	}
+}
+
+// runAnnouncements hands on what announce was given, also before the client ran: deaths
+// while no service was there are saved at its start.
+func (s *sources) runAnnouncements(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case a := <-s.announcements:
+			for {
+				err := s.kube.Announce(a)
+				if err == nil {
+					break
+				}
+				s.log.Debug("a pod is not told of its snapshot yet", "pod", a.Namespace+"/"+a.Pod, "err", err)
+				select {
+				case <-ctx.Done():
+					return nil
+				case <-time.After(announceEvery):
+				}
+			}
+		}
 	}
 }

@@ -694,7 +694,9 @@ type Ring struct {
 	LimitString uint32
 	Exited      uint64
 	Handled     uint64
-	_           [5]uint64
+	Mourned     uint32
+	_           uint32
+	_           [4]uint64
 }
 
 // Size and offsets of struct swoll_ring.
@@ -718,6 +720,7 @@ const (
 	RingAtLimitString = 780
 	RingAtExited      = 784
 	RingAtHandled     = 792
+	RingAtMourned     = 800
 )
 
 // Running is struct swoll_running.
