@@ -3,7 +3,7 @@
 # The tests run real programs, beside the real strace; users need none of this.
 set -eu
 
-packages="gcc libc6-dev linux-libc-dev strace python3 curl git tar coreutils findutils dash util-linux
+packages="gcc libc6-dev linux-libc-dev strace python3 nodejs curl git tar coreutils findutils dash util-linux
 	clang llvm libbpf-dev
 	containerd runc containernetworking-plugins busybox-static iproute2
 	qemu-system-x86"

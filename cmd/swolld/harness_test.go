@@ -81,7 +81,7 @@ func testMain(m *testing.M) int {
 // packages says which Debian package has a tool, where the names differ.
 var packages = map[string]string{
 	"gcc": "gcc libc6-dev", "find": "findutils", "python3.11": "python3",
-	"ls": "coreutils", "cat": "coreutils", "dd": "coreutils", "sort": "coreutils",
+	"node": "nodejs", "ls": "coreutils", "cat": "coreutils", "dd": "coreutils", "sort": "coreutils",
 	"unshare": "util-linux", "gofmt": "golang",
 }
 
@@ -565,6 +565,7 @@ type event struct {
 	Seq      uint64
 	Lane     string
 	Cut      bool
+	Signal   any // of events: its name
 }
 
 // name is the call's name, or "" for events that are no calls.
