@@ -897,7 +897,7 @@ whole:
 
 /* One rule of a call, to where capture_room bytes may be written. */
 static __always_inline u32 apply(void *to, const volatile struct swoll_capture_rule *rule,
-				 const u64 *args, s64 ret, u32 mode)
+				 const u64 *args, s64 ret, u32 mode, bool entry)
 {
 	u64 bits = *(const volatile u64 *)rule;
 	u8 arg = bits >> 8, by = bits >> 16;
@@ -910,7 +910,7 @@ static __always_inline u32 apply(void *to, const volatile struct swoll_capture_r
 		count = ret > 0 ? ret : 0;
 	else if (by < 6)
 		count = *(const u64 *)((const void *)args + (by & 7) * 8);
-	if (unlikely((u32)args[0] == 2) && arg == 1 && !(bits >> 24 & SWOLL_RULE_EXIT))
+	if (entry && unlikely((u32)args[0] == 2) && arg == 1)
 		ret = WORDS;
 	used = capture(to, *(const u64 *)((const void *)args + (arg & 7) * 8), count, bits | (u64)mode << 48, ret);
 	if (used < 0 || used > sizeof(struct capture_room))
@@ -949,7 +949,7 @@ __noinline int capture_entry(struct swoll_task *st, u32 nr, u32 late)
 		if (i >= call->enters || len > SWOLL_CAPTURE_START)
 			break;
 		head = (void *)st->capture + len;
-		len += apply(head, &call->rule[i], st->args, 0, mode_of(st) | (late ? MODE_LATE : 0));
+		len += apply(head, &call->rule[i], st->args, 0, mode_of(st) | (late ? MODE_LATE : 0), true);
 		flags |= trouble(head);
 		captures++;
 	}
@@ -988,7 +988,7 @@ __noinline int capture_exit(struct swoll_task *st, u32 at, s64 ret)
 		if (i >= call->rules || at > shape.bytes - sizeof(struct capture_room))
 			break;
 		head = ring + at;
-		at += apply(head, &call->rule[i], st->args, ret, mode_of(st));
+		at += apply(head, &call->rule[i], st->args, ret, mode_of(st), false);
 		if (head->status & SWOLL_CAPTURE_CUT)
 			cut = EXIT_CUT;
 		count++;
@@ -1021,7 +1021,7 @@ int BPF_PROG(sys_enter, struct pt_regs *regs, long id)
 		st->captures = 0;
 		st->capture_len = 0;
 	} else if (call->enters == 1) {
-		st->capture_len = apply(st->capture, &call->rule[0], st->args, 0, mode_of(st));
+		st->capture_len = apply(st->capture, &call->rule[0], st->args, 0, mode_of(st), true);
 		st->captures = 1;
 		st->flags = trouble((void *)st->capture);
 	} else {
@@ -1199,7 +1199,7 @@ static __always_inline int write_call(void *ring, struct swoll_task *st, struct 
 
 		if (at > bytes - sizeof(struct capture_room))
 			goto drop;
-		at += apply(filled, &call->rule[enters & (SWOLL_CALL_CAPTURES - 1)], st->args, ret, mode_of(st));
+		at += apply(filled, &call->rule[enters & (SWOLL_CALL_CAPTURES - 1)], st->args, ret, mode_of(st), false);
 		captures++;
 		if (filled->status & SWOLL_CAPTURE_CUT)
 			flags |= SWOLL_CUT;
