@@ -19,8 +19,8 @@ test: packages ## Run all tests, installing what they need (root; Debian's packa
 	$(GO) test ./testdata/bench
 
 .PHONY: test-e2e
-test-e2e: packages build ## Run the tests on a real Kubernetes node, built and started for them (root).
-	$(GO) test -timeout 25m ./testdata/e2e
+test-e2e: packages ## Run the tests on a real Kubernetes node, built and started for them (root).
+	$(GO) test -count=1 -timeout 25m ./testdata/e2e
 
 .PHONY: test-kernels
 test-kernels: packages ## Run the core's tests in other kernels, emulated.
@@ -64,4 +64,4 @@ clean: ## Remove what was built.
 
 .PHONY: help
 help: ## List the targets.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

@@ -5,7 +5,7 @@ set -eu
 
 packages="gcc libc6-dev linux-libc-dev strace python3 nodejs curl git tar coreutils findutils dash util-linux
 	clang llvm libbpf-dev
-	containerd runc containernetworking-plugins busybox-static
+	containerd runc containernetworking-plugins busybox-static iproute2
 	qemu-system-x86"
 
 command -v dpkg-query >/dev/null || {

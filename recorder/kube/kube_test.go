@@ -136,7 +136,7 @@ func TestInformersTrim(t *testing.T) {
 	s := newAPIServer(t)
 	c := s.client(Config{})
 	fat := func(p *corev1.Pod) {
-		p.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "kubelet", FieldsV1: &metav1.FieldsV1{Raw: []byte(`{"f:x": {}}`)}}}
+		p.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "kubelet", FieldsV1: metav1.NewFieldsV1(`{"f:x": {}}`)}}
 		p.Spec.Containers[0].Env = []corev1.EnvVar{{Name: "PASSWORD", Value: "secret"}}
 	}
 	s.set(podOf("shop", "web", "u1", fat))

@@ -175,7 +175,7 @@ func TestTrim(t *testing.T) {
 	want.OwnerReferences = []metav1.OwnerReference{{Kind: "ReplicaSet", Name: "rs", Controller: &yes}}
 	want.Spec.NodeName = ""
 
-	p.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "kubelet", FieldsV1: &metav1.FieldsV1{Raw: []byte(long)}}}
+	p.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "kubelet", FieldsV1: metav1.NewFieldsV1(long)}}
 	p.Finalizers = []string{"x"}
 	p.OwnerReferences[1].UID = "owner"
 	p.Spec.Volumes = []corev1.Volume{{Name: "v"}}
