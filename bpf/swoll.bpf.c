@@ -141,8 +141,9 @@ struct pending_key {
 };
 struct pending {
 	u64 start_time; /* the receiver's: ids are used again */
+	u64 time;
 	s32 code;
-	u32 pad;
+	u32 ignored;	/* it is not going to be delivered */
 	struct swoll_sender sender;
 };
 struct {
@@ -1416,6 +1417,8 @@ int BPF_PROG(sched_process_exec, struct task_struct *p, int old_pid, struct linu
 #define SI_KERNEL 0x80
 #define SI_QUEUE -1
 #define SI_TKILL -6
+/* include/trace/events/signal.h */
+#define TRACE_SIGNAL_IGNORED 1
 
 static __always_inline bool in_set(u64 set, u32 signal)
 {
@@ -1437,8 +1440,9 @@ int BPF_PROG(signal_generate, int sig, struct kernel_siginfo *info, struct task_
 
 	if (likely(!maybe_recorded(cgroup)))
 		return 0;
-	/* 0 is TRACE_SIGNAL_DELIVERED: else it was ignored, or is not the first. */
-	if (result || sig >= 32 || in_set(SIG_ROUTINE | SIG_HARMLESS, sig))
+	/* Of what is not to be delivered, only one means something. */
+	pending.ignored = result == TRACE_SIGNAL_IGNORED && sig == 15;
+	if ((result && !pending.ignored) || sig >= 32 || in_set(SIG_ROUTINE | SIG_HARMLESS, sig))
 		return 0;
 	/* SEND_SIG_NOINFO is a process's, SEND_SIG_PRIV the kernel's. */
 	if (from == 1)
@@ -1456,6 +1460,7 @@ int BPF_PROG(signal_generate, int sig, struct kernel_siginfo *info, struct task_
 		return 0; /* timers, faults: what there is to know comes along */
 	}
 	key.tid = group ? target->tgid : target->pid;
+	pending.time = bpf_ktime_get_ns();
 	pending.start_time = group ? BPF_CORE_READ(target, group_leader, start_time) : target->start_time;
 	if (bpf_map_update_elem(&senders, &key, &pending, BPF_ANY))
 		failed(SWOLL_FAIL_SENDER);
@@ -1472,7 +1477,7 @@ static __always_inline bool sender_of(struct task_struct *task, u32 signal, stru
 #pragma clang loop unroll(disable)
 	for (int i = 0; i < 2; i++) {
 		pending = bpf_map_lookup_elem(&senders, &key);
-		if (pending && pending->start_time == start_time) {
+		if (pending && pending->start_time == start_time && !pending->ignored) {
 			*sender = pending->sender;
 			*code = pending->code;
 			return true;
@@ -1482,6 +1487,19 @@ static __always_inline bool sender_of(struct task_struct *task, u32 signal, stru
 	}
 	__builtin_memset(sender, 0, sizeof(*sender));
 	return false;
+}
+
+/* Whether a process that SIGKILL ends had been told to end, and ignored it. */
+static __noinline void was_told(struct task_struct *task, struct swoll_death *death)
+{
+	struct pending_key key = { .tid = task->tgid, .signal = 15 };
+	struct pending *pending = bpf_map_lookup_elem(&senders, &key);
+
+	if (pending && pending->ignored &&
+	    pending->start_time == BPF_CORE_READ(task, group_leader, start_time)) {
+		death->told = pending->time;
+		death->teller = pending->sender;
+	}
 }
 
 /* How much memory a dying process holds, and how much it was allowed. */
@@ -1649,8 +1667,10 @@ int BPF_PROG(signal_deliver, int sig, struct kernel_siginfo *info, struct k_siga
 #endif
 		death->sp = regs->sp;
 	}
-	if (signal == 9)
+	if (signal == 9) {
 		weigh(task, death);
+		was_told(task, death);
+	}
 	barrier();
 	death->ready = 1;
 	alert(SWOLL_ALERT_DEATH, st->ring, control->life, control->cgroup, now);
@@ -1744,6 +1764,7 @@ int BPF_PROG(sched_process_exit, struct task_struct *p)
 		sender_of(task, death->signal, &scratch->signal.sender, &death->code);
 		death->sender = scratch->signal.sender;
 		weigh(task, death);
+		was_told(task, death);
 	}
 	death->flags |= SWOLL_DEATH_GROUP;
 	death->done = now;

@@ -37,6 +37,8 @@ type dying struct {
 	cmd  *exec.Cmd
 	out  *bufio.Reader
 	core bool
+
+	namespaces uintptr // that the program gets of its own
 }
 
 // start starts a program in the container, by its own path if it has one.
@@ -56,7 +58,7 @@ func (d *dying) startAs(stdout *os.File, argv ...string) {
 	d.cmd = exec.Command(argv[0], argv[1:]...)
 	d.cmd.Dir = d.dir
 	d.cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LANG=C"}
-	d.cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(cgroup.Fd())}
+	d.cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(cgroup.Fd()), Cloneflags: d.namespaces}
 	errs, err := os.Create(filepath.Join(d.dir, "stderr"))
 	if err != nil {
 		d.t.Fatal(err)
@@ -77,6 +79,13 @@ func (d *dying) startAs(stdout *os.File, argv ...string) {
 	}
 	cmd := d.cmd
 	d.t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+}
+
+// startInit is start in a pid namespace of its own.
+func (d *dying) startInit(argv ...string) {
+	d.t.Helper()
+	d.namespaces = syscall.CLONE_NEWPID
+	d.start(argv...)
 }
 
 // run is start of the program that dies.
@@ -326,6 +335,18 @@ func deaths() []death {
 				}
 				if len(v.Running) != 2 || v.Running[0].Call != "futex" || v.Running[1].Call != "futex" || v.Running[0].Seconds < 2 {
 					d.t.Errorf("running: %+v", v.Running)
+				}
+			}},
+		{name: "sigterm-ignored", run: func(d *dying) {
+			// The first process of a pid namespace, as containers have one.
+			d.startInit(d.die, "waiting")
+			d.ready()
+			d.killer("containerd-shim", nil, syscall.SIGTERM, syscall.SIGKILL)
+		}, kind: "signal", code: 137, signal: "SIGKILL", sicode: "SI_USER", comm: "containerd-shim", why: "killed", subject: "containerd-shim", sure: high,
+			proof: ended, never: []string{"no_memory", "hang"},
+			check: func(d *dying, v *verdict.Verdict) {
+				if !strings.Contains(v.Claims[0].Text, "SIGTERM came from containerd-shim") || !strings.Contains(v.Claims[0].Text, "was ignored") {
+					d.t.Errorf("the SIGTERM that it ignored is not told of: %s", v.Claims[0].Text)
 				}
 			}},
 		{name: "clean", run: func(d *dying) {
