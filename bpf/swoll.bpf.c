@@ -141,8 +141,9 @@ struct pending_key {
 };
 struct pending {
 	u64 start_time; /* the receiver's: ids are used again */
+	u64 time;
 	s32 code;
-	u32 pad;
+	u32 ignored;	/* it is not going to be delivered */
 	struct swoll_sender sender;
 };
 struct {
@@ -897,7 +898,7 @@ whole:
 
 /* One rule of a call, to where capture_room bytes may be written. */
 static __always_inline u32 apply(void *to, const volatile struct swoll_capture_rule *rule,
-				 const u64 *args, s64 ret, u32 mode)
+				 const u64 *args, s64 ret, u32 mode, bool entry)
 {
 	u64 bits = *(const volatile u64 *)rule;
 	u8 arg = bits >> 8, by = bits >> 16;
@@ -910,7 +911,7 @@ static __always_inline u32 apply(void *to, const volatile struct swoll_capture_r
 		count = ret > 0 ? ret : 0;
 	else if (by < 6)
 		count = *(const u64 *)((const void *)args + (by & 7) * 8);
-	if (unlikely((u32)args[0] == 2) && arg == 1 && !(bits >> 24 & SWOLL_RULE_EXIT))
+	if (entry && unlikely((u32)args[0] == 2) && arg == 1)
 		ret = WORDS;
 	used = capture(to, *(const u64 *)((const void *)args + (arg & 7) * 8), count, bits | (u64)mode << 48, ret);
 	if (used < 0 || used > sizeof(struct capture_room))
@@ -949,7 +950,7 @@ __noinline int capture_entry(struct swoll_task *st, u32 nr, u32 late)
 		if (i >= call->enters || len > SWOLL_CAPTURE_START)
 			break;
 		head = (void *)st->capture + len;
-		len += apply(head, &call->rule[i], st->args, 0, mode_of(st) | (late ? MODE_LATE : 0));
+		len += apply(head, &call->rule[i], st->args, 0, mode_of(st) | (late ? MODE_LATE : 0), true);
 		flags |= trouble(head);
 		captures++;
 	}
@@ -988,7 +989,7 @@ __noinline int capture_exit(struct swoll_task *st, u32 at, s64 ret)
 		if (i >= call->rules || at > shape.bytes - sizeof(struct capture_room))
 			break;
 		head = ring + at;
-		at += apply(head, &call->rule[i], st->args, ret, mode_of(st));
+		at += apply(head, &call->rule[i], st->args, ret, mode_of(st), false);
 		if (head->status & SWOLL_CAPTURE_CUT)
 			cut = EXIT_CUT;
 		count++;
@@ -1021,7 +1022,7 @@ int BPF_PROG(sys_enter, struct pt_regs *regs, long id)
 		st->captures = 0;
 		st->capture_len = 0;
 	} else if (call->enters == 1) {
-		st->capture_len = apply(st->capture, &call->rule[0], st->args, 0, mode_of(st));
+		st->capture_len = apply(st->capture, &call->rule[0], st->args, 0, mode_of(st), true);
 		st->captures = 1;
 		st->flags = trouble((void *)st->capture);
 	} else {
@@ -1199,7 +1200,7 @@ static __always_inline int write_call(void *ring, struct swoll_task *st, struct 
 
 		if (at > bytes - sizeof(struct capture_room))
 			goto drop;
-		at += apply(filled, &call->rule[enters & (SWOLL_CALL_CAPTURES - 1)], st->args, ret, mode_of(st));
+		at += apply(filled, &call->rule[enters & (SWOLL_CALL_CAPTURES - 1)], st->args, ret, mode_of(st), false);
 		captures++;
 		if (filled->status & SWOLL_CAPTURE_CUT)
 			flags |= SWOLL_CUT;
@@ -1416,6 +1417,8 @@ int BPF_PROG(sched_process_exec, struct task_struct *p, int old_pid, struct linu
 #define SI_KERNEL 0x80
 #define SI_QUEUE -1
 #define SI_TKILL -6
+/* include/trace/events/signal.h */
+#define TRACE_SIGNAL_IGNORED 1
 
 static __always_inline bool in_set(u64 set, u32 signal)
 {
@@ -1437,8 +1440,9 @@ int BPF_PROG(signal_generate, int sig, struct kernel_siginfo *info, struct task_
 
 	if (likely(!maybe_recorded(cgroup)))
 		return 0;
-	/* 0 is TRACE_SIGNAL_DELIVERED: else it was ignored, or is not the first. */
-	if (result || sig >= 32 || in_set(SIG_ROUTINE | SIG_HARMLESS, sig))
+	/* Of what is not to be delivered, only one means something. */
+	pending.ignored = result == TRACE_SIGNAL_IGNORED && sig == 15;
+	if ((result && !pending.ignored) || sig >= 32 || in_set(SIG_ROUTINE | SIG_HARMLESS, sig))
 		return 0;
 	/* SEND_SIG_NOINFO is a process's, SEND_SIG_PRIV the kernel's. */
 	if (from == 1)
@@ -1456,6 +1460,7 @@ int BPF_PROG(signal_generate, int sig, struct kernel_siginfo *info, struct task_
 		return 0; /* timers, faults: what there is to know comes along */
 	}
 	key.tid = group ? target->tgid : target->pid;
+	pending.time = bpf_ktime_get_ns();
 	pending.start_time = group ? BPF_CORE_READ(target, group_leader, start_time) : target->start_time;
 	if (bpf_map_update_elem(&senders, &key, &pending, BPF_ANY))
 		failed(SWOLL_FAIL_SENDER);
@@ -1472,7 +1477,7 @@ static __always_inline bool sender_of(struct task_struct *task, u32 signal, stru
 #pragma clang loop unroll(disable)
 	for (int i = 0; i < 2; i++) {
 		pending = bpf_map_lookup_elem(&senders, &key);
-		if (pending && pending->start_time == start_time) {
+		if (pending && pending->start_time == start_time && !pending->ignored) {
 			*sender = pending->sender;
 			*code = pending->code;
 			return true;
@@ -1482,6 +1487,19 @@ static __always_inline bool sender_of(struct task_struct *task, u32 signal, stru
 	}
 	__builtin_memset(sender, 0, sizeof(*sender));
 	return false;
+}
+
+/* Whether a process that SIGKILL ends had been told to end, and ignored it. */
+static __noinline void was_told(struct task_struct *task, struct swoll_death *death)
+{
+	struct pending_key key = { .tid = task->tgid, .signal = 15 };
+	struct pending *pending = bpf_map_lookup_elem(&senders, &key);
+
+	if (pending && pending->ignored &&
+	    pending->start_time == BPF_CORE_READ(task, group_leader, start_time)) {
+		death->told = pending->time;
+		death->teller = pending->sender;
+	}
 }
 
 /* How much memory a dying process holds, and how much it was allowed. */
@@ -1649,8 +1667,10 @@ int BPF_PROG(signal_deliver, int sig, struct kernel_siginfo *info, struct k_siga
 #endif
 		death->sp = regs->sp;
 	}
-	if (signal == 9)
+	if (signal == 9) {
 		weigh(task, death);
+		was_told(task, death);
+	}
 	barrier();
 	death->ready = 1;
 	alert(SWOLL_ALERT_DEATH, st->ring, control->life, control->cgroup, now);
@@ -1744,6 +1764,7 @@ int BPF_PROG(sched_process_exit, struct task_struct *p)
 		sender_of(task, death->signal, &scratch->signal.sender, &death->code);
 		death->sender = scratch->signal.sender;
 		weigh(task, death);
+		was_told(task, death);
 	}
 	death->flags |= SWOLL_DEATH_GROUP;
 	death->done = now;

@@ -228,6 +228,10 @@ struct swoll_death {
 	__u64 rss_pages; /* the process held, in pages of the kernel's size; 0: not known */
 	__u64 used_pages; /* charged to the memory cgroup of `limit` */
 	__u64 limit_pages;
+	/* A SIGTERM before SIGKILL that was ignored, and so never delivered: the first
+	 * process of a pid namespace ignores what it has no handler for. */
+	__u64 told;	/* when, ns; 0: there was none */
+	struct swoll_sender teller;
 	__u64 spare[4];
 };
 enum swoll_death_kind {

@@ -38,8 +38,9 @@ type SwollListing struct {
 type SwollPending struct {
 	_         structs.HostLayout
 	StartTime uint64
+	Time      uint64
 	Code      int32
-	Pad       uint32
+	Ignored   uint32
 	Sender    struct {
 		_      structs.HostLayout
 		Tgid   uint32

@@ -56,6 +56,10 @@ type Death struct {
 	SenderUID uint32 `json:"senderUID,omitempty"`
 	// Sender is who was seen to send the signal; nil: nobody was.
 	Sender *Sender `json:"sender,omitempty"`
+	// Told is when a SIGTERM came that was ignored, and so is no event, ns CLOCK_MONOTONIC;
+	// 0: none was seen. Teller is who sent it.
+	Told   int64   `json:"told,omitempty"`
+	Teller *Sender `json:"teller,omitempty"`
 	IP     uint64  `json:"ip,omitempty"` // user registers at a fault; 0: not known
 	SP     uint64  `json:"sp,omitempty"`
 	// Memory of a process that SIGKILL ended, in pages: what it held, and the limit of the

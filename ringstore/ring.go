@@ -147,6 +147,7 @@ func parseControl(b []byte) Control {
 			Signal: d.Signal, Code: d.Code, Addr: d.Addr, SenderPID: d.PID, SenderUID: d.UID, More: d.More,
 			Sender: senderOf(b[layout.RingAtDeath+layout.DeathAtSender:]), IP: d.IP, SP: d.SP,
 			RSSPages: d.RSSPages, UsedPages: d.UsedPages,
+			Told: int64(d.Told), Teller: senderOf(b[layout.RingAtDeath+layout.DeathAtTeller:]),
 		}
 		if d.Limit != 0 {
 			control.Death.LimitPages = d.LimitPages

@@ -509,9 +509,10 @@ func TestDeath(t *testing.T) {
 	k.put(death+layout.DeathAtSender, 78|layout.SenderKnownProcess<<32) // tgid, known
 	k.put(death+layout.DeathAtSender+layout.SenderAtCgroup, 4712)
 	k.put(death+layout.DeathAtSender+layout.SenderAtComm, le.Uint64([]byte("killer\x00\x00")))
-	for i, v := range []uint64{0x401000, 0x7ffc0000, 9, 10, 11} {
-		k.put(death+layout.DeathAtIP+8*i, v) // ip, sp, rss, used, limit
+	for i, v := range []uint64{0x401000, 0x7ffc0000, 9, 10, 11, 90} {
+		k.put(death+layout.DeathAtIP+8*i, v) // ip, sp, rss, used, limit, told
 	}
+	k.put(death+layout.DeathAtTeller, layout.SenderKnownKernel<<32)
 	k.put(death+layout.DeathAtReady, 1)
 	unfinished := Event{Kind: KindCall, Start: 115, TID: 7, PID: 5, Nr: 202, Unfinished: true}
 	k.write(1, LaneRecent, 130, appendRecord(nil, &unfinished))
@@ -528,7 +529,7 @@ func TestDeath(t *testing.T) {
 	want := &Death{Kind: "signal", Time: 120, PID: 5, TID: 6, Comm: "app", First: true, Status: 0x8b, Final: true,
 		Signal: 11, Code: 1, Addr: 0xbad, SenderPID: 77, SenderUID: 88, More: 31,
 		Sender: &Sender{PID: 78, Cgroup: 4712, Comm: "killer"}, IP: 0x401000, SP: 0x7ffc0000,
-		RSSPages: 9, UsedPages: 10, LimitPages: 11}
+		RSSPages: 9, UsedPages: 10, LimitPages: 11, Told: 90, Teller: &Sender{Kernel: true}}
 	h := history(t, k, ring)
 	if diff := cmp.Diff(want, h.Meta.Death); diff != "" {
 		t.Errorf("death (-want +got):\n%s", diff)

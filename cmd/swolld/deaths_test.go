@@ -16,6 +16,8 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/swoll-recorder/swoll/ringstore"
 	"github.com/swoll-recorder/swoll/ringstore/verdict"
 )
@@ -35,6 +37,8 @@ type dying struct {
 	cmd  *exec.Cmd
 	out  *bufio.Reader
 	core bool
+
+	namespaces uintptr // that the program gets of its own
 }
 
 // start starts a program in the container, by its own path if it has one.
@@ -54,7 +58,7 @@ func (d *dying) startAs(stdout *os.File, argv ...string) {
 	d.cmd = exec.Command(argv[0], argv[1:]...)
 	d.cmd.Dir = d.dir
 	d.cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LANG=C"}
-	d.cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(cgroup.Fd())}
+	d.cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(cgroup.Fd()), Cloneflags: d.namespaces}
 	errs, err := os.Create(filepath.Join(d.dir, "stderr"))
 	if err != nil {
 		d.t.Fatal(err)
@@ -75,6 +79,13 @@ func (d *dying) startAs(stdout *os.File, argv ...string) {
 	}
 	cmd := d.cmd
 	d.t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+}
+
+// startInit is start in a pid namespace of its own.
+func (d *dying) startInit(argv ...string) {
+	d.t.Helper()
+	d.namespaces = syscall.CLONE_NEWPID
+	d.start(argv...)
 }
 
 // run is start of the program that dies.
@@ -189,15 +200,10 @@ func signalled(signal string) func(event) bool {
 
 func ended(e event) bool { return e.Event == "exit" || e.Event == "oom" }
 
-func deaths(t *testing.T) []death {
-	node, python := need(t, "node"), "/usr/bin/python3"
-	panics := filepath.Join(built, "gopanic")
-	build := exec.Command("go", "build", "-trimpath", "-o", panics, "../../testdata/programs/gopanic")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %v\n%s", build, err, out)
-	}
-	const high, medium = verdict.High, verdict.Medium
+// deaths are of a program that needs nothing but the kernel, in the order of the causes that
+// users meet.
+func deaths() []death {
+	const high = verdict.High
 	return []death{
 		{name: "config-missing", run: func(d *dying) { d.run("config") }, kind: "exit", code: 1,
 			why: "missing_file", subject: "/etc/die/config.yaml", sure: high, proof: failedCall("openat", "ENOENT")},
@@ -211,13 +217,8 @@ func deaths(t *testing.T) []death {
 					d.t.Errorf("the claim does not say how often: %s", v.Claims[0].Text)
 				}
 			}},
-		{name: "unreachable", run: func(d *dying) {
-			d.start(need(d.t, "unshare"), "--net", d.die, "connects", "10.9.9.9", "5432", "3")
-		}, kind: "exit", code: 1, why: "unreachable", subject: "10.9.9.9:5432", sure: high, proof: failedCall("connect", "ENETUNREACH")},
 		{name: "no-answer", run: func(d *dying) { d.run("unanswered") }, kind: "exit", code: 1,
 			why: "timeout", subject: "127.0.0.1:", sure: high, proof: func(e event) bool { return e.name() == "close" }},
-		{name: "no-such-host", run: func(d *dying) { d.start(need(d.t, "unshare"), "--net", d.die, "noname") }, kind: "exit", code: 1,
-			why: "unreachable", subject: "db.shop.invalid", sure: high, proof: func(e event) bool { return e.name() == "recvfrom" }},
 		{name: "denied", run: func(d *dying) { d.run("denied", d.file("secret.key")) }, kind: "exit", code: 1,
 			why: "denied", subject: "secret.key", sure: high, proof: failedCall("openat", "EACCES")},
 		{name: "no-space", run: func(d *dying) {
@@ -233,10 +234,6 @@ func deaths(t *testing.T) []death {
 			why: "bad_address", sure: high, proof: failedCall("write", "EFAULT")},
 		{name: "segv-null", run: func(d *dying) { d.run("null") }, kind: "signal", code: 139, signal: "SIGSEGV", sicode: "SEGV_MAPERR",
 			address: "0x0", why: "bad_address", sure: high, proof: signalled("SIGSEGV")},
-		{name: "segv-core", run: func(d *dying) {
-			d.core = true
-			d.start("/bin/sh", "-c", `ulimit -c unlimited; exec "$0" null`, d.die)
-		}, kind: "signal", code: 139, signal: "SIGSEGV", sicode: "SEGV_MAPERR", address: "0x0", why: "bad_address", sure: high, proof: signalled("SIGSEGV")},
 		{name: "segv-wild", run: func(d *dying) { d.run("wild") }, kind: "signal", code: 139, signal: "SIGSEGV", sicode: "SEGV_MAPERR",
 			address: "0x414141414000", why: "bad_address", subject: "0x414141414000", sure: high, proof: signalled("SIGSEGV")},
 		{name: "segv-thread", run: func(d *dying) { d.run("inthread") }, kind: "signal", code: 139, signal: "SIGSEGV", sicode: "SEGV_MAPERR",
@@ -323,20 +320,7 @@ func deaths(t *testing.T) []death {
 			why: "seccomp", subject: "mkdirat", sure: high, proof: signalled("SIGSYS")},
 		{name: "exec-missing", run: func(d *dying) { d.run("missing") }, kind: "exit", code: 127,
 			why: "exec_failed", subject: "frobnicate-all", sure: high, proof: failedCall("execve", "ENOENT"), never: []string{"missing_file"}},
-		{name: "shell-missing", run: func(d *dying) { d.start("/bin/sh", "-c", "frobnicate-all --now") }, kind: "exit", code: 127,
-			why: "exec_failed", subject: "frobnicate-all", sure: high, proof: func(e event) bool { return e.Error == "ENOENT" }, never: []string{"missing_file"}},
-		{name: "shell-child", run: func(d *dying) { d.start("/bin/sh", "-c", `"$0" config || exit $?`, d.die) }, kind: "exit", code: 1,
-			why: "missing_file", subject: "/etc/die/config.yaml", sure: high, proof: failedCall("openat", "ENOENT")},
 		{name: "exec-thread", run: func(d *dying) { d.run("execthread") }, kind: "exit", code: 5, never: []string{"exec_failed", "missing_file", "hang"}},
-		{name: "python", run: func(d *dying) {
-			d.start(python, "-S", "-c", "import json\ndef load(path):\n    with open(path) as f:\n        return json.load(f)\n\nload('/etc/die/settings.json')\n")
-		}, kind: "exit", code: 1, why: "missing_file", subject: "/etc/die/settings.json", sure: high, proof: failedCall("openat", "ENOENT"),
-			check: func(d *dying, v *verdict.Verdict) { d.said(v, "FileNotFoundError") }},
-		{name: "go-panic", run: func(d *dying) { d.start(panics) }, kind: "exit", code: 2, why: "last_words", subject: "panic", sure: high,
-			proof: func(e event) bool { return e.name() == "write" }, never: []string{"missing_file", "denied"}},
-		{name: "node", run: func(d *dying) {
-			d.start(node, "-e", "const fs = require('fs');\nconst conf = JSON.parse(fs.readFileSync('/etc/die/node.json'));\n")
-		}, kind: "exit", code: 1, why: "missing_file", subject: "/etc/die/node.json", sure: high, proof: func(e event) bool { return e.Error == "ENOENT" }},
 		{name: "deadlock", run: func(d *dying) {
 			d.run("deadlock")
 			d.ready()
@@ -353,11 +337,59 @@ func deaths(t *testing.T) []death {
 					d.t.Errorf("running: %+v", v.Running)
 				}
 			}},
+		{name: "sigterm-ignored", run: func(d *dying) {
+			// The first process of a pid namespace, as containers have one.
+			d.startInit(d.die, "waiting")
+			d.ready()
+			d.killer("containerd-shim", nil, syscall.SIGTERM, syscall.SIGKILL)
+		}, kind: "signal", code: 137, signal: "SIGKILL", sicode: "SI_USER", comm: "containerd-shim", why: "killed", subject: "containerd-shim", sure: high,
+			proof: ended, never: []string{"no_memory", "hang"},
+			check: func(d *dying, v *verdict.Verdict) {
+				if !strings.Contains(v.Claims[0].Text, "SIGTERM came from containerd-shim") || !strings.Contains(v.Claims[0].Text, "was ignored") {
+					d.t.Errorf("the SIGTERM that it ignored is not told of: %s", v.Claims[0].Text)
+				}
+			}},
 		{name: "clean", run: func(d *dying) {
 			d.run("leave", "0")
 			d.cmd.Wait()
 			d.save()
 		}, kind: "none", code: 0, never: []string{"missing_file", "killed", "hang", "last_words"}},
+	}
+}
+
+// otherDeaths are of programs that the node has.
+func otherDeaths(t *testing.T) []death {
+	node, python := need(t, "node"), "/usr/bin/python3"
+	panics := filepath.Join(built, "gopanic")
+	build := exec.Command("go", "build", "-trimpath", "-o", panics, "../../testdata/programs/gopanic")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %v\n%s", build, err, out)
+	}
+	const high = verdict.High
+	return []death{
+		{name: "unreachable", run: func(d *dying) {
+			d.start(need(d.t, "unshare"), "--net", d.die, "connects", "10.9.9.9", "5432", "3")
+		}, kind: "exit", code: 1, why: "unreachable", subject: "10.9.9.9:5432", sure: high, proof: failedCall("connect", "ENETUNREACH")},
+		{name: "no-such-host", run: func(d *dying) { d.start(need(d.t, "unshare"), "--net", d.die, "noname") }, kind: "exit", code: 1,
+			why: "unreachable", subject: "db.shop.invalid", sure: high, proof: func(e event) bool { return e.name() == "recvfrom" }},
+		{name: "segv-core", run: func(d *dying) {
+			d.core = true
+			d.start("/bin/sh", "-c", `ulimit -c unlimited; exec "$0" null`, d.die)
+		}, kind: "signal", code: 139, signal: "SIGSEGV", sicode: "SEGV_MAPERR", address: "0x0", why: "bad_address", sure: high, proof: signalled("SIGSEGV")},
+		{name: "shell-missing", run: func(d *dying) { d.start("/bin/sh", "-c", "frobnicate-all --now") }, kind: "exit", code: 127,
+			why: "exec_failed", subject: "frobnicate-all", sure: high, proof: func(e event) bool { return e.Error == "ENOENT" }, never: []string{"missing_file"}},
+		{name: "shell-child", run: func(d *dying) { d.start("/bin/sh", "-c", `"$0" config || exit $?`, d.die) }, kind: "exit", code: 1,
+			why: "missing_file", subject: "/etc/die/config.yaml", sure: high, proof: failedCall("openat", "ENOENT")},
+		{name: "python", run: func(d *dying) {
+			d.start(python, "-S", "-c", "import json\ndef load(path):\n    with open(path) as f:\n        return json.load(f)\n\nload('/etc/die/settings.json')\n")
+		}, kind: "exit", code: 1, why: "missing_file", subject: "/etc/die/settings.json", sure: high, proof: failedCall("openat", "ENOENT"),
+			check: func(d *dying, v *verdict.Verdict) { d.said(v, "FileNotFoundError") }},
+		{name: "go-panic", run: func(d *dying) { d.start(panics) }, kind: "exit", code: 2, why: "last_words", subject: "panic", sure: high,
+			proof: func(e event) bool { return e.name() == "write" }, never: []string{"missing_file", "denied"}},
+		{name: "node", run: func(d *dying) {
+			d.start(node, "-e", "const fs = require('fs');\nconst conf = JSON.parse(fs.readFileSync('/etc/die/node.json'));\n")
+		}, kind: "exit", code: 1, why: "missing_file", subject: "/etc/die/node.json", sure: high, proof: func(e event) bool { return e.Error == "ENOENT" }},
 	}
 }
 
@@ -411,24 +443,45 @@ func (d *dying) save() {
 // TestDeaths: of each way to die the verdict says how, and why; its claims point at the
 // records of the planted cause. With -update the recordings become the fixtures of the
 // verdict's own tests, which need no root.
-func TestDeaths(t *testing.T) {
+func TestDeaths(t *testing.T) { die(t, deaths()) }
+
+// TestDeathsOfOthers is the same of programs in several languages.
+func TestDeathsOfOthers(t *testing.T) { die(t, otherDeaths(t)) }
+
+// TestDeathsAreKept: there is a recording of each death, and of no other.
+func TestDeathsAreKept(t *testing.T) {
+	var want, got []string
+	for _, x := range append(deaths(), otherDeaths(t)...) {
+		want = append(want, x.name+".json", x.name+".swoll", x.name+".txt")
+	}
+	entries, err := os.ReadDir(fixtures)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		got = append(got, e.Name())
+	}
+	slices.Sort(want)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("make them with go test -run TestDeaths -update (-want +got):\n%s", diff)
+	}
+}
+
+// die lets the programs die, all at once.
+func die(t *testing.T, all []death) {
 	s := newService(t, "--memory", "32MiB", "--ring-size", "256KiB", "--node-name", "node-1")
-	die := program(t, "die")
+	program := program(t, "die")
 	if *update {
-		if err := os.RemoveAll(fixtures); err != nil {
-			t.Fatal(err)
-		}
 		if err := os.MkdirAll(fixtures, 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
-	all := deaths(t)
 	t.Run("each", func(t *testing.T) {
 		for _, x := range all {
 			t.Run(x.name, func(t *testing.T) {
 				t.Parallel()
 				s := s.in(t)
-				d := &dying{t: t, s: s, c: s.container(x.name), dir: t.TempDir(), die: die}
+				d := &dying{t: t, s: s, c: s.container(x.name), dir: t.TempDir(), die: program}
 				x.run(d)
 				snap := s.waitSnapshot(x.name)
 				v := new(verdict.Verdict)
@@ -455,9 +508,6 @@ func TestDeaths(t *testing.T) {
 			})
 		}
 	})
-	if entries, err := os.ReadDir(fixtures); err != nil || len(entries) != 3*len(all) {
-		t.Errorf("%s has %d files of %d deaths, %v: make them with -update", fixtures, len(entries), len(all), err)
-	}
 }
 
 // explainFile tells of a snapshot's file as swoll-dump explain does.
@@ -591,13 +641,13 @@ func TestDiff(t *testing.T) {
 func TestLives(t *testing.T) {
 	t.Parallel()
 	s := newService(t)
-	die := program(t, "die")
+	leaves := program(t, "die")
 	for i := range 3 {
 		cgroup := filepath.Join(s.watch, "lives")
 		if err := os.Mkdir(cgroup, 0o755); err != nil {
 			t.Fatal(err)
 		}
-		d := &dying{t: t, s: s, c: &container{s, "lives", cgroup}, dir: t.TempDir(), die: die}
+		d := &dying{t: t, s: s, c: &container{s, "lives", cgroup}, dir: t.TempDir(), die: leaves}
 		d.run("leave", strconv.Itoa(i+1))
 		d.cmd.Wait()
 		eventually(t, "the snapshot", func() error {

@@ -461,12 +461,14 @@ type Death struct {
 	RSSPages   uint64
 	UsedPages  uint64
 	LimitPages uint64
+	Told       uint64
+	Teller     Sender
 	_          [4]uint64
 }
 
 // Size and offsets of struct swoll_death.
 const (
-	SizeofDeath       = 200
+	SizeofDeath       = 240
 	DeathAtReady      = 0
 	DeathAtTime       = 8
 	DeathAtKind       = 16
@@ -489,6 +491,8 @@ const (
 	DeathAtRSSPages   = 144
 	DeathAtUsedPages  = 152
 	DeathAtLimitPages = 160
+	DeathAtTold       = 168
+	DeathAtTeller     = 176
 )
 
 // Event is struct swoll_event.
@@ -701,7 +705,7 @@ type Ring struct {
 
 // Size and offsets of struct swoll_ring.
 const (
-	SizeofRing        = 840
+	SizeofRing        = 880
 	RingAtFlags       = 0
 	RingAtIndex       = 4
 	RingAtCgroup      = 8
@@ -713,14 +717,14 @@ const (
 	RingAtFirstBy     = 52
 	RingAtGone        = 56
 	RingAtDeath       = 64
-	RingAtLane        = 264
-	RingAtName        = 520
-	RingAtParent      = 648
-	RingAtLimitData   = 776
-	RingAtLimitString = 780
-	RingAtExited      = 784
-	RingAtHandled     = 792
-	RingAtMourned     = 800
+	RingAtLane        = 304
+	RingAtName        = 560
+	RingAtParent      = 688
+	RingAtLimitData   = 816
+	RingAtLimitString = 820
+	RingAtExited      = 824
+	RingAtHandled     = 832
+	RingAtMourned     = 840
 )
 
 // Running is struct swoll_running.

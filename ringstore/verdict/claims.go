@@ -113,6 +113,9 @@ func (x *explanation) toldToEnd() *signal {
 			return s
 		}
 	}
+	if d := x.death; d != nil && d.Told != 0 && d.Told <= x.at {
+		return &signal{Signal: ringstore.Signal{Signal: sigTERM, Ignored: true, Sender: d.Teller}, time: d.Told}
+	}
 	return nil
 }
 
@@ -306,7 +309,12 @@ func (x *explanation) ofDeath(how *How, m manner) []Claim {
 		if s := x.toldToEnd(); s != nil && x.signalNumber() == sigKILL {
 			first := x.sender(s.Signal.Sender, s.PID, s.Code)
 			text = fmt.Sprintf("%s came from %s, and %s later %s from %s", decode.SignalName(s.Signal.Signal), first, span(x.at-s.time), *how.Signal, how.Sender)
-			evidence = append(evidence, s.seq)
+			if s.seq != 0 {
+				evidence = append(evidence, s.seq)
+			} else {
+				text = fmt.Sprintf("%s came from %s and was ignored, as the first process of a pid namespace does that has no handler; %s later %s came from %s",
+					decode.SignalName(s.Signal.Signal), first, span(x.at-s.time), *how.Signal, how.Sender)
+			}
 			if isRuntime(how.Sender) {
 				text += ": so a container runtime ends what does not end when told; whether a probe had failed, or it was deleted, the history does not say"
 			}
@@ -475,7 +483,9 @@ func (x *explanation) hang(m manner) *Claim {
 			}
 			if asked != nil {
 				c.Text += fmt.Sprintf("; %s before its end %s had told it to end", span(x.at-asked.time), decode.SignalName(asked.Signal.Signal))
-				c.Evidence = append(c.Evidence, asked.seq)
+				if asked.seq != 0 {
+					c.Evidence = append(c.Evidence, asked.seq)
+				}
 			}
 			return c
 		case spinning != 0 && m == killed && stuck == 0 && !resting:

@@ -526,6 +526,8 @@ func TestChains(t *testing.T) {
 			[]string{"killed killer high", "refused 10.0.0.7:8080 medium"}},
 		{"told and killed", sigkill(shim), list(signalled(15, true, shim), later(10e9, exited(11, 9))),
 			[]string{"killed containerd-shim high SIGTERM came from containerd-shim (pid 78), and 10.0 s later SIGKILL from containerd-shim (pid 78)"}},
+		{"told in vain, and killed", &ringstore.Death{Kind: "signal", Signal: 9, Status: 9, Sender: shim, Told: 2e6, Teller: shim}, list(on(11, call("getpid", 11)), later(30e9, exited(11, 9))),
+			[]string{"killed containerd-shim high SIGTERM came from containerd-shim (pid 78) and was ignored, as the first process of a pid namespace does that has no handler; 30.0 s later SIGKILL came", "hang  low"}},
 		{"stuck and killed", sigkill(shim), list(stuck(0), signalled(15, true, shim), later(10e9, exited(11, 9))),
 			[]string{"killed containerd-shim high", "hang futex high thread 11 had been waiting in futex for 10.0 s, without a timeout; 10.0 s before its end SIGTERM"}},
 		{"a name that there is not", ending(1), list(toServer, answered(3, "db.shop.svc"), answered(3, "db"), notFar, leave(1)),
