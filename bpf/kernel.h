@@ -53,12 +53,47 @@ struct cgroup {
 	struct cgroup_root *root;
 } CO_RE;
 
+enum cgroup_subsys_id {
+	memory_cgrp_id = 4, /* as the running kernel has it, see bpf_core_enum_value */
+};
+
+typedef struct {
+	long counter;
+} atomic_long_t;
+
+struct page_counter {
+	atomic_long_t usage;
+	unsigned long max;
+	struct page_counter *parent;
+} CO_RE;
+
+struct mem_cgroup {
+	struct cgroup_subsys_state css;
+	struct page_counter memory;
+} CO_RE;
+
 struct css_set {
 	struct cgroup_subsys_state *subsys[16];
 	struct cgroup *dfl_cgrp;
 } CO_RE;
 
-struct mm_struct;
+enum { MM_FILEPAGES, MM_ANONPAGES, MM_SWAPENTS, MM_SHMEMPAGES, NR_MM_COUNTERS };
+
+struct percpu_counter {
+	s64 count;
+} CO_RE;
+
+struct mm_struct {
+	struct percpu_counter rss_stat[NR_MM_COUNTERS];
+} CO_RE;
+
+/* Before Linux 6.2. */
+struct mm_rss_stat {
+	atomic_long_t count[NR_MM_COUNTERS];
+} CO_RE;
+struct mm_struct___counts {
+	struct mm_rss_stat rss_stat;
+} CO_RE;
 
 struct signal_struct {
 	atomic_t live;
@@ -92,6 +127,9 @@ struct task_struct {
 	int exit_code;
 	int pid;
 	int tgid;
+	u64 start_time;
+	struct mm_struct *mm;
+	struct task_struct *group_leader;
 	struct pid *thread_pid;
 	const struct cred *cred;
 	char comm[16];
@@ -128,12 +166,14 @@ struct bpf_iter__task {
 
 #if defined(__TARGET_ARCH_x86)
 struct pt_regs {
-	unsigned long bp, bx, r10, r9, r8, ax, cx, dx, si, di, orig_ax;
+	unsigned long bp, bx, r10, r9, r8, ax, cx, dx, si, di, orig_ax, ip, sp;
 } CO_RE;
 #define TS_COMPAT 2
 #elif defined(__TARGET_ARCH_arm64)
 struct pt_regs {
 	u64 regs[31];
+	u64 sp;
+	u64 pc;
 	u64 orig_x0;
 	s32 syscallno;
 } CO_RE;

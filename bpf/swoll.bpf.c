@@ -137,6 +137,28 @@ struct {
 	__uint(max_entries, 256 * 1024);
 } alerts SEC(".maps");
 
+/*
+ * Who sent the signals that recorded tasks have not taken yet: SIGKILL brings no siginfo
+ * along, and the others tell a number that may be another namespace's. The oldest go first.
+ */
+struct pending_key {
+	u32 tid;	/* of the thread, or of the process */
+	u32 signal;
+};
+struct pending {
+	u64 start_time; /* the receiver's: ids are used again */
+	u64 time;
+	s32 code;
+	u32 ignored;	/* it is not going to be delivered */
+	struct swoll_sender sender;
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, struct pending_key);
+	__type(value, struct pending);
+} senders SEC(".maps");
+
 /* Room to build what is too large for the stack. */
 struct scratch {
 	union {
@@ -743,6 +765,14 @@ enum capture_mode {
 	MODE_LATE = 0x80,
 };
 
+/* Beside how a rule reads: what is written to standard error is what a verdict quotes. */
+#define RULE_WORDS 0x80
+
+static __always_inline u8 how_of(u64 rule)
+{
+	return rule & 0x7f;
+}
+
 /*
  * What capture() leaves to do behind a capture's head, for the functions that have loops:
  * called from there they would find too little stack.
@@ -938,7 +968,7 @@ out:
  */
 __noinline int capture(struct capture_room *to, u64 from, u64 count, u64 rule)
 {
-	u8 how = rule, arg = rule >> 8, flags = rule >> 24, mode = flags;
+	u8 how = how_of(rule), arg = rule >> 8, flags = rule >> 24, mode = flags, words = rule & RULE_WORDS;
 	u32 size = rule >> 32 & 0xffff, word = mode & MODE_COMPAT ? 4 : 8;
 	struct swoll_capture *head;
 	u32 len, status;
@@ -952,6 +982,8 @@ __noinline int capture(struct capture_room *to, u64 from, u64 count, u64 rule)
 	data = to->bytes + SWOLL_CAPTURE_HEAD;
 	limit = flags & (SWOLL_RULE_DATA | SWOLL_RULE_ENVIRON) || how == SWOLL_HOW_IOVEC ?
 			limit_data : limit_string;
+	if (words && limit < limit_string)
+		limit = limit_string;
 	status = (flags & SWOLL_RULE_EXIT ? SWOLL_CAPTURE_EXIT : 0) |
 		 (mode & MODE_LATE ? SWOLL_CAPTURE_LATE : 0);
 	len = 0;
@@ -1061,10 +1093,10 @@ __noinline int finish(struct capture_room *to, u64 rule)
 
 	if (!to)
 		return 0;
-	if ((u8)rule == SWOLL_HOW_STRINGS) {
+	if (how_of(rule) == SWOLL_HOW_STRINGS) {
 		gather_strings(to, rule);
 	} else {
-		found = (u8)rule == SWOLL_HOW_ENTRIES ? count_entries(to, rule) : count_pointers(to, rule);
+		found = how_of(rule) == SWOLL_HOW_ENTRIES ? count_entries(to, rule) : count_pointers(to, rule);
 		if (found & COUNT_FAULT)
 			head->status |= SWOLL_CAPTURE_FAULT;
 		found &= ~COUNT_FAULT;
@@ -1078,7 +1110,7 @@ __noinline int finish(struct capture_room *to, u64 rule)
 
 /* One rule of a call, to where capture_room bytes may be written. */
 static __always_inline u32 apply(void *to, const volatile struct swoll_capture_rule *rule,
-				 const u64 *args, s64 ret, u32 mode)
+				 const u64 *args, s64 ret, u32 mode, bool entry)
 {
 	u64 bits = *(const volatile u64 *)rule;
 	u8 arg = bits >> 8, by = bits >> 16;
@@ -1092,9 +1124,11 @@ static __always_inline u32 apply(void *to, const volatile struct swoll_capture_r
 	else if (by < 6)
 		count = *(const u64 *)((const void *)args + (by & 7) * 8);
 	bits |= (u64)mode << 24;
+	if (entry && unlikely((u32)args[0] == 2) && arg == 1)
+		bits |= RULE_WORDS;
 	used = capture(to, *(const u64 *)((const void *)args + (arg & 7) * 8), count, bits);
 	if (used < 0)
-		used = (u8)bits == SWOLL_HOW_IOVEC ? gather(to, bits, ret) : finish(to, bits);
+		used = how_of(bits) == SWOLL_HOW_IOVEC ? gather(to, bits, ret) : finish(to, bits);
 	if (used < 0 || used > sizeof(struct capture_room))
 		return 0;
 	return used;
@@ -1136,7 +1170,7 @@ __noinline int capture_entry(struct swoll_task *st, u32 nr, u32 late)
 		if (i >= call->enters || len > SWOLL_CAPTURE_START)
 			break;
 		head = (void *)st->capture + len;
-		len += apply(head, &call->rule[i], st->args, 0, mode_of(st) | (late ? MODE_LATE : 0));
+		len += apply(head, &call->rule[i], st->args, 0, mode_of(st) | (late ? MODE_LATE : 0), true);
 		flags |= trouble(head);
 		captures++;
 	}
@@ -1175,7 +1209,7 @@ __noinline int capture_exit(struct swoll_task *st, u32 at, s64 ret)
 		if (i >= call->rules || at > shape.bytes - sizeof(struct capture_room))
 			break;
 		head = ring + at;
-		at += apply(head, &call->rule[i], st->args, ret, mode_of(st));
+		at += apply(head, &call->rule[i], st->args, ret, mode_of(st), false);
 		if (head->status & SWOLL_CAPTURE_CUT)
 			cut = EXIT_CUT;
 		count++;
@@ -1214,7 +1248,7 @@ int BPF_PROG(sys_enter, struct pt_regs *regs, long id)
 		st->captures = 0;
 		st->capture_len = 0;
 	} else if (call->enters == 1) {
-		st->capture_len = apply(st->capture, &call->rule[0], st->args, 0, mode_of(st));
+		st->capture_len = apply(st->capture, &call->rule[0], st->args, 0, mode_of(st), true);
 		st->captures = 1;
 		st->flags = trouble((void *)st->capture);
 	} else {
@@ -1393,7 +1427,7 @@ static __always_inline int write_call(void *ring, struct swoll_task *st, struct 
 
 		if (at > bytes - sizeof(struct capture_room))
 			goto drop;
-		at += apply(filled, &call->rule[below((u64)enters, SWOLL_CALL_CAPTURES)], st->args, ret, mode_of(st));
+		at += apply(filled, &call->rule[below((u64)enters, SWOLL_CALL_CAPTURES)], st->args, ret, mode_of(st), false);
 		captures++;
 		if (filled->status & SWOLL_CAPTURE_CUT)
 			flags |= SWOLL_CUT;
@@ -1606,9 +1640,143 @@ int BPF_PROG(sched_process_exec, struct task_struct *p, int old_pid, struct linu
 /* Handled ones that come by the thousand: timers, and what runtimes preempt with. */
 #define SIG_ROUTINE (SIG(14) | SIG(23) | SIG(26) | SIG(27))
 
+/* include/uapi/asm-generic/siginfo.h */
+#define SI_USER 0
+#define SI_KERNEL 0x80
+#define SI_QUEUE -1
+#define SI_TKILL -6
+/* include/trace/events/signal.h */
+#define TRACE_SIGNAL_IGNORED 1
+
 static __always_inline bool in_set(u64 set, u32 signal)
 {
 	return signal < 64 && set >> signal & 1;
+}
+
+/*
+ * Notes who sends a signal to a recorded task. It runs under the receiver's siglock, at
+ * times in an interrupt: so it writes no record, and nothing that a CPU has but once.
+ */
+SEC("tp_btf/signal_generate")
+int BPF_PROG(signal_generate, int sig, struct kernel_siginfo *info, struct task_struct *target, int group, int result)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct pending_key key = { .signal = sig };
+	struct pending pending = {};
+	u64 from = (u64)info;
+	u64 cgroup = cgroup_of(target);
+
+	if (likely(!maybe_recorded(cgroup)))
+		return 0;
+	/* Of what is not to be delivered, only one means something. */
+	pending.ignored = result == TRACE_SIGNAL_IGNORED && sig == 15;
+	if ((result && !pending.ignored) || sig >= 32 || in_set(SIG_ROUTINE | SIG_HARMLESS, sig))
+		return 0;
+	/* SEND_SIG_NOINFO is a process's, SEND_SIG_PRIV the kernel's. */
+	if (from == 1)
+		pending.code = SI_KERNEL;
+	else if (from)
+		bpf_probe_read_kernel(&pending.code, sizeof(pending.code), &info->si_code);
+	if (pending.code == SI_USER || pending.code == SI_QUEUE || pending.code == SI_TKILL) {
+		pending.sender.known = SWOLL_SENDER_PROCESS;
+		pending.sender.tgid = task->tgid;
+		pending.sender.cgroup = cgroup_of(task);
+		bpf_probe_read_kernel_str(pending.sender.comm, sizeof(pending.sender.comm), task->comm);
+	} else if (sig == 9) {
+		pending.sender.known = SWOLL_SENDER_KERNEL;
+	} else {
+		return 0; /* timers, faults: what there is to know comes along */
+	}
+	key.tid = group ? target->tgid : target->pid;
+	pending.time = bpf_ktime_get_ns();
+	pending.start_time = group ? BPF_CORE_READ(target, group_leader, start_time) : target->start_time;
+	if (bpf_map_update_elem(&senders, &key, &pending, BPF_ANY))
+		failed(SWOLL_FAIL_SENDER);
+	return 0;
+}
+
+/* Finds who sent the signal that a task takes; false: nobody was seen. */
+static __always_inline bool sender_of(struct task_struct *task, u32 signal, struct swoll_sender *sender, s32 *code)
+{
+	struct pending_key key = { .tid = task->pid, .signal = signal };
+	struct pending *pending;
+	u64 start_time = task->start_time;
+
+#pragma clang loop unroll(disable)
+	for (int i = 0; i < 2; i++) {
+		pending = bpf_map_lookup_elem(&senders, &key);
+		if (pending && pending->start_time == start_time && !pending->ignored) {
+			*sender = pending->sender;
+			*code = pending->code;
+			return true;
+		}
+		key.tid = task->tgid;
+		start_time = BPF_CORE_READ(task, group_leader, start_time);
+	}
+	__builtin_memset(sender, 0, sizeof(*sender));
+	return false;
+}
+
+/* Whether a process that SIGKILL ends had been told to end, and ignored it. */
+static __noinline void was_told(struct task_struct *task, struct swoll_death *death)
+{
+	struct pending_key key = { .tid = task->tgid, .signal = 15 };
+	struct pending *pending = bpf_map_lookup_elem(&senders, &key);
+
+	if (pending && pending->ignored &&
+	    pending->start_time == BPF_CORE_READ(task, group_leader, start_time)) {
+		death->told = pending->time;
+		death->teller = pending->sender;
+	}
+}
+
+/* How much memory a dying process holds, and how much it was allowed. */
+static __noinline void weigh(struct task_struct *task, struct swoll_death *death)
+{
+	struct mm_struct *mm = task->mm;
+	struct page_counter *counter;
+	struct mem_cgroup *memcg;
+	u64 best = ~0ull;
+	s64 rss = 0;
+
+	if (!mm)
+		mm = task->signal->oom_mm;
+	if (mm) {
+		if (bpf_core_type_exists(struct mm_rss_stat)) {
+			struct mm_struct___counts *old = (void *)mm;
+
+			rss = BPF_CORE_READ(old, rss_stat.count[MM_FILEPAGES].counter) +
+			      BPF_CORE_READ(old, rss_stat.count[MM_ANONPAGES].counter) +
+			      BPF_CORE_READ(old, rss_stat.count[MM_SHMEMPAGES].counter);
+		} else {
+			rss = BPF_CORE_READ(mm, rss_stat[MM_FILEPAGES].count) +
+			      BPF_CORE_READ(mm, rss_stat[MM_ANONPAGES].count) +
+			      BPF_CORE_READ(mm, rss_stat[MM_SHMEMPAGES].count);
+		}
+		death->rss_pages = rss > 0 ? rss : 0;
+	}
+	if (!bpf_core_enum_value_exists(enum cgroup_subsys_id, memory_cgrp_id))
+		return;
+	/* The css is the first member of its controller's own structure. */
+	memcg = (void *)BPF_CORE_READ(task, cgroups, subsys[bpf_core_enum_value(enum cgroup_subsys_id, memory_cgrp_id) & 15]);
+	if (!memcg)
+		return;
+	counter = &memcg->memory;
+#pragma clang loop unroll(disable)
+	for (int i = 0; i < 8 && counter; i++) {
+		u64 max = BPF_CORE_READ(counter, max);
+		s64 used = BPF_CORE_READ(counter, usage.counter);
+		u64 left = used < (s64)max ? max - used : 0;
+
+		/* Without a limit, max is as large as a number can be. */
+		if (max < 1ull << 48 && left < best) {
+			best = left;
+			death->limit = 1;
+			death->limit_pages = max;
+			death->used_pages = used > 0 ? used : 0;
+		}
+		counter = BPF_CORE_READ(counter, parent);
+	}
 }
 
 /* Fills in how the process dies; 0 if this ring holds another death already. */
@@ -1651,6 +1819,7 @@ int BPF_PROG(signal_deliver, int sig, struct kernel_siginfo *info, struct k_siga
 	u64 now, fields = 0, handler;
 	u32 zero = 0, flags = 0, signal = sig;
 	bool first, oom;
+	s32 code;
 
 	if (!st)
 		return 0;
@@ -1671,6 +1840,7 @@ int BPF_PROG(signal_deliver, int sig, struct kernel_siginfo *info, struct k_siga
 		if (!signal)
 			return 0;
 		flags = SWOLL_SIGNAL_FATAL;
+		sender_of(task, signal, &scratch->signal.sender, &scratch->signal.code);
 	} else {
 		handler = (u64)ka->sa.sa_handler;
 		if (handler > 1)
@@ -1684,6 +1854,7 @@ int BPF_PROG(signal_deliver, int sig, struct kernel_siginfo *info, struct k_siga
 		scratch->signal.error = BPF_CORE_READ(info, si_errno);
 		bpf_probe_read_kernel(&fields, sizeof(fields), (void *)info + 16);
 		bpf_probe_read_kernel(scratch->signal.more, sizeof(scratch->signal.more), (void *)info + 24);
+		sender_of(task, signal, &scratch->signal.sender, &code);
 		if (!(control->flags & (SWOLL_FROZEN | SWOLL_DYING))) {
 			scratch->signal.signal = signal;
 			scratch->signal.pid = fields;
@@ -1712,6 +1883,22 @@ int BPF_PROG(signal_deliver, int sig, struct kernel_siginfo *info, struct k_siga
 	death->addr = fields;
 	death->pid = fields;
 	death->uid = fields >> 32;
+	death->more = signal == 9 ? 0 : scratch->signal.more[0];
+	death->sender = scratch->signal.sender;
+	if (in_set(SIG_CORE, signal)) {
+		struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
+
+#if defined(__TARGET_ARCH_x86)
+		death->ip = regs->ip;
+#else
+		death->ip = regs->pc;
+#endif
+		death->sp = regs->sp;
+	}
+	if (signal == 9) {
+		weigh(task, death);
+		was_told(task, death);
+	}
 	barrier();
 	death->ready = 1;
 	alert(SWOLL_ALERT_DEATH, st->ring, control->life, control->cgroup, now);
@@ -1801,6 +1988,12 @@ int BPF_PROG(sched_process_exit, struct task_struct *p)
 		goto out;
 	death->status = status;
 	death->signal = status & 0x7f;
+	if (death->signal) {
+		sender_of(task, death->signal, &scratch->signal.sender, &death->code);
+		death->sender = scratch->signal.sender;
+		weigh(task, death);
+		was_told(task, death);
+	}
 	death->flags |= SWOLL_DEATH_GROUP;
 	death->done = now;
 	barrier();
@@ -2082,6 +2275,7 @@ struct swoll_types {
 	enum swoll_capture_status capture_status;
 	enum swoll_exit_flag exit_flag;
 	enum swoll_signal_flag signal_flag;
+	enum swoll_sender_known sender_known;
 	enum swoll_death_kind death_kind;
 	enum swoll_death_flag death_flag;
 	enum swoll_ring_flag ring_flag;

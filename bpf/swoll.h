@@ -178,6 +178,18 @@ enum swoll_exit_flag {
 	SWOLL_EXIT_FIRST = 2,	/* the container's first process */
 	SWOLL_EXIT_OOM = 4,	/* chosen by the OOM killer */
 };
+/* Who sent a signal, as the kernel side saw it; all 0: nobody was seen to. */
+struct swoll_sender {
+	__u32 tgid;	/* in the host's pid namespace; 0: the kernel, or not known */
+	__u32 known;	/* enum swoll_sender_known */
+	__u64 cgroup;	/* id of its cgroup */
+	char comm[SWOLL_COMM];
+};
+enum swoll_sender_known {
+	SWOLL_SENDER_NOBODY,	/* nobody was seen */
+	SWOLL_SENDER_PROCESS,
+	SWOLL_SENDER_KERNEL,
+};
 struct swoll_signal {
 	struct swoll_event event;
 	__u32 signal;
@@ -188,6 +200,7 @@ struct swoll_signal {
 	__u32 flags;	/* enum swoll_signal_flag */
 	__s32 error;	/* si_errno */
 	__u64 more[3];	/* what follows si_pid and si_uid, or si_addr */
+	struct swoll_sender sender;
 };
 enum swoll_signal_flag {
 	SWOLL_SIGNAL_HANDLED = 1,
@@ -209,9 +222,22 @@ struct swoll_death {
 	__u32 pid;	/* si_pid */
 	__u32 uid;	/* si_uid */
 	__u32 flags;	/* enum swoll_death_flag */
-	__u32 rss_pages; /* of an OOM victim: anonymous pages it held */
+	__u32 limit;	/* of `memory`: 1: `limit_pages` is the memory cgroup's that was nearest
+			 * to its limit; 0: it has none, or it is not known */
 	char comm[SWOLL_COMM];
 	__u64 done;	/* when the process's last thread was gone, ns; 0: not yet */
+	__u64 more;	/* the first of swoll_signal.more: of SIGSYS the call's number, and its
+			 * AUDIT_ARCH above */
+	struct swoll_sender sender;
+	__u64 ip;	/* user registers at a fault; 0: not known */
+	__u64 sp;
+	__u64 rss_pages; /* the process held, in pages of the kernel's size; 0: not known */
+	__u64 used_pages; /* charged to the memory cgroup of `limit` */
+	__u64 limit_pages;
+	/* A SIGTERM before SIGKILL that was ignored, and so never delivered: the first
+	 * process of a pid namespace ignores what it has no handler for. */
+	__u64 told;	/* when, ns; 0: there was none */
+	struct swoll_sender teller;
 	__u64 spare[4];
 };
 enum swoll_death_kind {
@@ -317,6 +343,7 @@ enum swoll_place {
 	SWOLL_FAIL_WATCH,
 	SWOLL_FAIL_COPY,
 	SWOLL_FAIL_SEQ,
+	SWOLL_FAIL_SENDER,
 };
 
 /* In the cgroup map: what is recorded into which ring. */

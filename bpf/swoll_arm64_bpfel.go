@@ -35,6 +35,27 @@ type SwollListing struct {
 	Capture [840]uint8
 }
 
+type SwollPending struct {
+	_         structs.HostLayout
+	StartTime uint64
+	Time      uint64
+	Code      int32
+	Ignored   uint32
+	Sender    struct {
+		_      structs.HostLayout
+		Tgid   uint32
+		Known  uint32
+		Cgroup uint64
+		Comm   [16]int8
+	}
+}
+
+type SwollPendingKey struct {
+	_      structs.HostLayout
+	Tid    uint32
+	Signal uint32
+}
+
 type SwollScratch struct {
 	_     structs.HostLayout
 	Bytes [1024]uint8
@@ -170,6 +191,7 @@ const (
 	SwollMapPool              = "pool"
 	SwollMapRings             = "rings"
 	SwollMapScratches         = "scratches"
+	SwollMapSenders           = "senders"
 	SwollMapTasks             = "tasks"
 	SwollMapWatches           = "watches"
 	SwollProgCgroupMkdir      = "cgroup_mkdir"
@@ -179,6 +201,7 @@ const (
 	SwollProgSchedProcessExit = "sched_process_exit"
 	SwollProgSchedProcessFork = "sched_process_fork"
 	SwollProgSignalDeliver    = "signal_deliver"
+	SwollProgSignalGenerate   = "signal_generate"
 	SwollProgSysEnter         = "sys_enter"
 	SwollProgSysExit          = "sys_exit"
 	SwollVarCalls             = "calls"
@@ -240,6 +263,7 @@ type SwollProgramSpecs struct {
 	SchedProcessExit *ebpf.ProgramSpec `ebpf:"sched_process_exit"`
 	SchedProcessFork *ebpf.ProgramSpec `ebpf:"sched_process_fork"`
 	SignalDeliver    *ebpf.ProgramSpec `ebpf:"signal_deliver"`
+	SignalGenerate   *ebpf.ProgramSpec `ebpf:"signal_generate"`
 	SysEnter         *ebpf.ProgramSpec `ebpf:"sys_enter"`
 	SysExit          *ebpf.ProgramSpec `ebpf:"sys_exit"`
 }
@@ -255,6 +279,7 @@ type SwollMapSpecs struct {
 	Pool      *ebpf.MapSpec `ebpf:"pool"`
 	Rings     *ebpf.MapSpec `ebpf:"rings"`
 	Scratches *ebpf.MapSpec `ebpf:"scratches"`
+	Senders   *ebpf.MapSpec `ebpf:"senders"`
 	Tasks     *ebpf.MapSpec `ebpf:"tasks"`
 	Watches   *ebpf.MapSpec `ebpf:"watches"`
 }
@@ -300,6 +325,7 @@ type SwollMaps struct {
 	Pool      *ebpf.Map `ebpf:"pool"`
 	Rings     *ebpf.Map `ebpf:"rings"`
 	Scratches *ebpf.Map `ebpf:"scratches"`
+	Senders   *ebpf.Map `ebpf:"senders"`
 	Tasks     *ebpf.Map `ebpf:"tasks"`
 	Watches   *ebpf.Map `ebpf:"watches"`
 }
@@ -313,6 +339,7 @@ func (m *SwollMaps) Close() error {
 		m.Pool,
 		m.Rings,
 		m.Scratches,
+		m.Senders,
 		m.Tasks,
 		m.Watches,
 	)
@@ -343,6 +370,7 @@ type SwollPrograms struct {
 	SchedProcessExit *ebpf.Program `ebpf:"sched_process_exit"`
 	SchedProcessFork *ebpf.Program `ebpf:"sched_process_fork"`
 	SignalDeliver    *ebpf.Program `ebpf:"signal_deliver"`
+	SignalGenerate   *ebpf.Program `ebpf:"signal_generate"`
 	SysEnter         *ebpf.Program `ebpf:"sys_enter"`
 	SysExit          *ebpf.Program `ebpf:"sys_exit"`
 }
@@ -356,6 +384,7 @@ func (p *SwollPrograms) Close() error {
 		p.SchedProcessExit,
 		p.SchedProcessFork,
 		p.SignalDeliver,
+		p.SignalGenerate,
 		p.SysEnter,
 		p.SysExit,
 	)

@@ -21,6 +21,7 @@ import (
 	"github.com/swoll-recorder/swoll/ringstore/decode"
 	"github.com/swoll-recorder/swoll/ringstore/layout"
 	"github.com/swoll-recorder/swoll/ringstore/syscalls"
+	"github.com/swoll-recorder/swoll/ringstore/verdict"
 )
 
 // all returns the present instances, ordered by name, pod and time of arming.
@@ -392,6 +393,7 @@ func (r *Recorder) save(i *instance, trigger, reason string, death bool) (api.Sn
 		return api.Snapshot{}, api.Errorf(api.CodeNotFound, "the history of %s was just freed", i)
 	}
 	meta.Trigger, meta.Reason = trigger, reason
+	meta.Peers = r.peers(img.Control().Death)
 	r.redact(meta, img)
 	snap, err := r.store.save(meta, img)
 	saved()
@@ -411,6 +413,23 @@ func (r *Recorder) save(i *instance, trigger, reason string, death bool) (api.Sn
 	return snap, nil
 }
 
+// peers names the container that the signal of a death came from, if it is recorded here.
+func (r *Recorder) peers(d *ringstore.Death) []ringstore.Peer {
+	if d == nil || d.Sender == nil || d.Sender.Cgroup == 0 {
+		return nil
+	}
+	id := d.Sender.Cgroup
+	var arm layout.Arm
+	below := r.k.maps["cgroups"].Lookup(id, &arm) == nil
+	for _, i := range r.all() {
+		if i.cgroupID == id || below && i.ring == arm.Ring && i.life == arm.Life {
+			w := i.who()
+			return []ringstore.Peer{{Cgroup: id, Namespace: w.namespace, Pod: w.pod, Container: w.container}}
+		}
+	}
+	return nil
+}
+
 // Snapshots implements api.Backend.
 func (r *Recorder) Snapshots(context.Context) ([]api.Snapshot, error) { return r.store.list(), nil }
 
@@ -425,20 +444,21 @@ func (r *Recorder) SnapshotDump(_ context.Context, id string, q api.DumpQuery, w
 	if err != nil {
 		return err
 	}
-	h, err := r.store.history(id)
+	snap, err := r.store.read(id)
 	if err != nil {
 		return err
 	}
-	return decode.Write(w, q.Format, []*ringstore.History{h}, filter)
+	return decode.Write(w, q.Format, []*ringstore.History{snap.History()}, filter)
 }
 
 // Explain implements api.Backend.
 func (r *Recorder) Explain(_ context.Context, id, format string, w io.Writer) error {
-	h, err := r.store.history(id)
+	snap, err := r.store.read(id)
 	if err != nil {
 		return err
 	}
-	return decode.WriteVerdict(w, format, decode.Explain(h), h)
+	h, events := snap.Stream()
+	return verdict.Write(w, format, verdict.Explain(h, events), h)
 }
 
 // ExplainPod implements api.Backend. How a container died is in the snapshot of its newest
@@ -470,7 +490,7 @@ func (r *Recorder) ExplainPod(ctx context.Context, sel api.Selector, format stri
 		return err
 	}
 	for _, h := range hs {
-		if err := decode.WriteVerdict(w, format, decode.Explain(h), h); err != nil {
+		if err := verdict.Write(w, format, verdict.ExplainHistory(h), h); err != nil {
 			return err
 		}
 	}

@@ -190,6 +190,7 @@ func (r *Recorder) meta(i *instance) *ringstore.Meta {
 		Created:    time.Now().UTC(),
 		Armed:      int64(c.Armed),
 		WallOffset: r.wallOffset(),
+		PageSize:   os.Getpagesize(),
 		Notes:      i.allNotes(),
 	}
 	i.who().fill(m)

@@ -32,12 +32,12 @@ const (
 	runningProg = "running"
 )
 
-var mapNames = []string{"rings", "tasks", "cgroups", "watches", "consents", "pool", "alerts", "scratches", "listings", nodeMap}
+var mapNames = []string{"rings", "tasks", "cgroups", "watches", "consents", "pool", "alerts", "scratches", "listings", "senders", nodeMap}
 
 // The order in which programs are attached. Arming comes last: no ring is handed out
 // before everything that fills and retires it is in place.
 var attachOrder = []string{
-	"sys_exit", "sys_enter", "sched_process_exit", "signal_deliver",
+	"sys_exit", "sys_enter", "sched_process_exit", "signal_deliver", "signal_generate",
 	"sched_process_exec", "sched_process_fork", "cgroup_rmdir", "cgroup_mkdir",
 }
 

@@ -32,7 +32,7 @@ func TestNameSnapshots(t *testing.T) {
 		return snap
 	}
 	mine, other := save("c1", 0), save("c2", 1)
-	before, err := s.history(mine.ID)
+	before, err := historyOf(s, mine.ID)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,7 +63,7 @@ func TestNameSnapshots(t *testing.T) {
 		if got, _ := where.get(other.ID); got.Namespace != unknown {
 			t.Errorf("another container's snapshot is named, too: %+v", got)
 		}
-		after, err := where.history(mine.ID)
+		after, err := historyOf(where, mine.ID)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -106,6 +106,14 @@ func TestKnownOf(t *testing.T) {
 	if k := knownOf(&full); k == nil || k.named || k.pod != "web" || k.container != "0123456789ab" {
 		t.Errorf("of %+v the pod is known, and it is called %+v", full, k)
 	}
+}
+
+func historyOf(s *store, id string) (*ringstore.History, error) {
+	snap, err := s.read(id)
+	if err != nil {
+		return nil, err
+	}
+	return snap.History(), nil
 }
 
 // The names of what is in the rings outlive the service, also where nobody else knows them

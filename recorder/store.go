@@ -21,7 +21,7 @@ import (
 
 	"github.com/swoll-recorder/swoll/api"
 	"github.com/swoll-recorder/swoll/ringstore"
-	"github.com/swoll-recorder/swoll/ringstore/decode"
+	"github.com/swoll-recorder/swoll/ringstore/verdict"
 )
 
 // suffix of snapshot files in the state directory.
@@ -167,29 +167,29 @@ func (s *store) save(meta *ringstore.Meta, img *ringstore.Image) (api.Snapshot, 
 	s.saving.Lock()
 	defer s.saving.Unlock()
 	meta.ID = newID(meta)
-	history := img.History(*meta)
+	history, events := img.Stream(*meta)
 	meta.Death, meta.Lost = history.Meta.Death, history.Meta.Lost
-	v := decode.Explain(history)
+	v := verdict.Explain(history, events)
 	if meta.Reason == "" {
 		meta.Reason = v.Summary
 	}
-	verdict, err := json.Marshal(v)
+	text, err := json.Marshal(v)
 	if err != nil {
 		return api.Snapshot{}, fmt.Errorf("the verdict of a snapshot: %w", err)
 	}
-	return s.write(meta, verdict, img)
+	return s.write(meta, text, img)
 }
 
-// write writes a snapshot to its place, in which an older form of it may be. Called with
+// write writes a snapshot, with the text of its verdict, to its place, in which an older form of it may be. Called with
 // saving held.
-func (s *store) write(meta *ringstore.Meta, verdict json.RawMessage, img *ringstore.Image) (api.Snapshot, error) {
+func (s *store) write(meta *ringstore.Meta, text json.RawMessage, img *ringstore.Image) (api.Snapshot, error) {
 	path := s.path(meta.ID)
 	f, err := renameio.NewPendingFile(path, renameio.WithTempDir(s.dir), renameio.WithPermissions(0o600))
 	if err != nil {
 		return api.Snapshot{}, fmt.Errorf("saving snapshot %s: %w", meta.ID, err)
 	}
 	defer f.Cleanup()
-	size, err := ringstore.WriteSnapshot(f, *meta, verdict, img)
+	size, err := ringstore.WriteSnapshot(f, *meta, text, img)
 	if err != nil {
 		return api.Snapshot{}, fmt.Errorf("saving snapshot %s: %w", meta.ID, err)
 	}
@@ -361,8 +361,8 @@ func (s *store) open(id string) (io.ReadSeekCloser, api.Snapshot, error) {
 	return f, snap, nil
 }
 
-// history reads a snapshot. Of a damaged one it returns what is whole, with a note.
-func (s *store) history(id string) (*ringstore.History, error) {
+// read reads a snapshot. Of a damaged one it returns what is whole, with a note.
+func (s *store) read(id string) (*ringstore.Snapshot, error) {
 	f, snap, err := s.open(id)
 	if err != nil {
 		return nil, err
@@ -377,11 +377,10 @@ func (s *store) history(id string) (*ringstore.History, error) {
 	if err != nil && !(errors.As(err, &damage) && read != nil) {
 		return nil, fmt.Errorf("snapshot %s: %w", id, err)
 	}
-	h := read.History()
 	if damage != nil {
-		h.Meta.Notes = append(h.Meta.Notes, damage.Error())
+		read.Meta.Notes = append(read.Meta.Notes, damage.Error())
 	}
-	return h, nil
+	return read, nil
 }
 
 func (s *store) forget(id string) {

@@ -48,7 +48,7 @@ func realistic(k *kernel, n int) {
 }
 
 // benchImage is the copy of a ring with about n records.
-func benchImage(b *testing.B, n int) *Image {
+func benchImage(b testing.TB, n int) *Image {
 	b.Helper()
 	pages := n*72/4000 + 64
 	k, ring := newKernel(b, testShape(4, [Lanes]int{4, pages / 64, pages / 16, pages}, [Lanes]int{1, 4, 4, 4}))

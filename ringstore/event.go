@@ -140,4 +140,13 @@ type Signal struct {
 	Addr                    uint64
 	More                    [3]uint64 // what follows PID and UID, or Addr, in a siginfo
 	Handled, Ignored, Fatal bool
+	Sender                  *Sender // nil: nobody was seen
+}
+
+// Sender is who sent a signal, as the kernel side saw it.
+type Sender struct {
+	Kernel bool   `json:"kernel,omitempty"` // the kernel, and so no process
+	PID    uint32 `json:"pid,omitempty"`    // in the host's pid namespace
+	Cgroup uint64 `json:"cgroup,omitempty"` // id of its cgroup
+	Comm   string `json:"comm,omitempty"`
 }

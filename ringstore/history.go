@@ -1,6 +1,9 @@
 package ringstore
 
-import "time"
+import (
+	"iter"
+	"time"
+)
 
 // Meta says whose history it is. It is stored as JSON in a snapshot's header, and
 // names a dump's first lines. Fields are added, never changed.
@@ -27,7 +30,9 @@ type Meta struct {
 	Armed       int64             `json:"armed"` // ns CLOCK_MONOTONIC
 	// WallOffset added to a CLOCK_MONOTONIC time gives Unix time in ns.
 	WallOffset int64             `json:"wallOffset"`
+	PageSize   int               `json:"pageSize,omitempty"` // of the kernel, bytes; 0: not known
 	Death      *Death            `json:"death,omitempty"`
+	Peers      []Peer            `json:"peers,omitempty"` // recorded cgroups that signals came from
 	Notes      []string          `json:"notes,omitempty"` // what a reader must know: gaps, late starts
 	Lost       map[string]uint64 `json:"lost,omitempty"`  // records not written, by cause
 }
@@ -46,9 +51,31 @@ type Death struct {
 	Signal    uint32 `json:"signal,omitempty"`
 	Code      int32  `json:"code,omitempty"`
 	Addr      uint64 `json:"addr,omitempty"`
-	SenderPID uint32 `json:"senderPID,omitempty"`
+	More      uint64 `json:"more,omitempty"`      // the first of Signal.More: of SIGSYS the call's number, and its AUDIT_ARCH above
+	SenderPID uint32 `json:"senderPID,omitempty"` // si_pid: as the receiver's namespace sees it
 	SenderUID uint32 `json:"senderUID,omitempty"`
-	RSSPages  uint32 `json:"rssPages,omitempty"`
+	// Sender is who was seen to send the signal; nil: nobody was.
+	Sender *Sender `json:"sender,omitempty"`
+	// Told is when a SIGTERM came that was ignored, and so is no event, ns CLOCK_MONOTONIC;
+	// 0: none was seen. Teller is who sent it.
+	Told   int64   `json:"told,omitempty"`
+	Teller *Sender `json:"teller,omitempty"`
+	IP     uint64  `json:"ip,omitempty"` // user registers at a fault; 0: not known
+	SP     uint64  `json:"sp,omitempty"`
+	// Memory of a process that SIGKILL ended, in pages: what it held, and the limit of the
+	// memory cgroup that was nearest to its own, with what was charged there. 0: not known,
+	// or no limit.
+	RSSPages   uint64 `json:"rssPages,omitempty"`
+	UsedPages  uint64 `json:"usedPages,omitempty"`
+	LimitPages uint64 `json:"limitPages,omitempty"`
+}
+
+// A Peer names the container of another recorded cgroup.
+type Peer struct {
+	Cgroup    uint64 `json:"cgroup"` // its id
+	Namespace string `json:"namespace"`
+	Pod       string `json:"pod"`
+	Container string `json:"container"`
 }
 
 // ExitCode is the exit code as a shell or container runtime reports it: 128+signal
@@ -88,4 +115,15 @@ type History struct {
 // out the events for which it is false.
 func (h *History) Complete(e *Event) bool {
 	return e.Seq == 0 || e.Start >= h.LaneCompleteSince[e.Lane]
+}
+
+// All yields the events in their order.
+func (h *History) All() iter.Seq[*Event] {
+	return func(yield func(*Event) bool) {
+		for i := range h.Events {
+			if !yield(&h.Events[i]) {
+				return
+			}
+		}
+	}
 }

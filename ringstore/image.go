@@ -398,14 +398,28 @@ func (e *Event) unfinish() {
 // memory than having them all. An event, with all that it points to, is valid until the
 // next one is asked for.
 func (img *Image) Events() iter.Seq[*Event] {
-	return func(yield func(*Event) bool) {
-		var a arena
-		newIndex(img).all(&a, func(e *Event) bool {
-			more := yield(e)
-			a.args, a.captures = a.args[:0], a.captures[:0]
-			return more
-		})
+	return func(yield func(*Event) bool) { newIndex(img).events(yield) }
+}
+
+// Stream returns what History returns, but the events apart, as Events yields them. Going
+// through them again costs far less than the first time.
+func (img *Image) Stream(meta Meta) (*History, iter.Seq[*Event]) {
+	x := newIndex(img)
+	h := img.header(meta, &x.stat)
+	if n := len(x.refs); n > 0 {
+		h.Oldest, h.Newest = x.refs[0].start, x.refs[n-1].start
 	}
+	return h, x.events
+}
+
+// events yields all events, each valid until the next one is asked for.
+func (x *index) events(yield func(*Event) bool) {
+	var a arena
+	x.all(&a, func(e *Event) bool {
+		more := yield(e)
+		a.args, a.captures = a.args[:0], a.captures[:0]
+		return more
+	})
 }
 
 // History decodes the image. What the ring knows of its container's life (when it was

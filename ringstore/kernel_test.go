@@ -230,6 +230,7 @@ func appendRecord(b []byte, e *Event) []byte {
 		for _, w := range e.Signal.More {
 			r = le.AppendUint64(r, w)
 		}
+		r = appendSender(r, e.Signal.Sender)
 	}
 	for len(r)%8 != 0 {
 		r = append(r, 0xee) // padding is not zeroed
@@ -317,8 +318,28 @@ func randomEvent(s seed) Event {
 			Signal: uint32(1 + s.IntN(64)), Code: int32(s.IntN(20) - 10), Errno: int32(s.IntN(4)), PID: uint32(s.IntN(9)),
 			UID: uint32(s.IntN(9)), Addr: randomWord(s), More: [3]uint64{randomWord(s), 0, randomWord(s)}, Handled: s.IntN(2) == 0, Ignored: s.IntN(2) == 0, Fatal: s.IntN(2) == 0,
 		}
+		switch s.IntN(4) {
+		case 0:
+			e.Signal.Sender = &Sender{Kernel: true}
+		case 1:
+			e.Signal.Sender = &Sender{PID: uint32(s.IntN(9)), Cgroup: randomWord(s), Comm: "killer"}
+		}
 	}
 	return e
+}
+
+func appendSender(b []byte, s *Sender) []byte {
+	raw := make([]byte, layout.SizeofSender)
+	if s != nil {
+		le.PutUint32(raw[layout.SenderAtTGID:], s.PID)
+		le.PutUint32(raw[layout.SenderAtKnown:], layout.SenderKnownProcess)
+		if s.Kernel {
+			le.PutUint32(raw[layout.SenderAtKnown:], layout.SenderKnownKernel)
+		}
+		le.PutUint64(raw[layout.SenderAtCgroup:], s.Cgroup)
+		copy(raw[layout.SenderAtComm:], s.Comm)
+	}
+	return append(b, raw...)
 }
 
 func randomCall(s seed, e *Event) {

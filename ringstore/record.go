@@ -240,11 +240,27 @@ func (a *arena) decode(b []byte, e *Event) {
 			UID:     le.Uint32(b[layout.SignalAtUID:]),
 			Addr:    le.Uint64(b[layout.SignalAtAddr:]),
 			More:    [3]uint64{le.Uint64(b[layout.SignalAtMore:]), le.Uint64(b[layout.SignalAtMore+8:]), le.Uint64(b[layout.SignalAtMore+16:])},
+			Sender:  senderOf(b[layout.SignalAtSender:]),
 			Handled: flags&layout.SignalFlagHandled != 0,
 			Ignored: flags&layout.SignalFlagIgnored != 0,
 			Fatal:   flags&layout.SignalFlagFatal != 0,
 		}
 	}
+}
+
+// senderOf returns what a struct swoll_sender says.
+func senderOf(b []byte) *Sender {
+	switch le.Uint32(b[layout.SenderAtKnown:]) {
+	case layout.SenderKnownKernel:
+		return &Sender{Kernel: true}
+	case layout.SenderKnownProcess:
+		return &Sender{
+			PID:    le.Uint32(b[layout.SenderAtTGID:]),
+			Cgroup: le.Uint64(b[layout.SenderAtCgroup:]),
+			Comm:   text(b[layout.SenderAtComm : layout.SenderAtComm+layout.SizesComm]),
+		}
+	}
+	return nil
 }
 
 func (a *arena) decodeCall(b []byte, e *Event) {

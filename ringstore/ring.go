@@ -144,7 +144,13 @@ func parseControl(b []byte) Control {
 			Time: int64(d.Time), PID: d.TGID, TID: d.TID, Comm: text(d.Comm[:]),
 			First: d.Flags&layout.DeathFlagFirst != 0, Status: d.Status,
 			Final:  d.Flags&layout.DeathFlagGroup != 0,
-			Signal: d.Signal, Code: d.Code, Addr: d.Addr, SenderPID: d.PID, SenderUID: d.UID, RSSPages: d.RSSPages,
+			Signal: d.Signal, Code: d.Code, Addr: d.Addr, SenderPID: d.PID, SenderUID: d.UID, More: d.More,
+			Sender: senderOf(b[layout.RingAtDeath+layout.DeathAtSender:]), IP: d.IP, SP: d.SP,
+			RSSPages: d.RSSPages, UsedPages: d.UsedPages,
+			Told: int64(d.Told), Teller: senderOf(b[layout.RingAtDeath+layout.DeathAtTeller:]),
+		}
+		if d.Limit != 0 {
+			control.Death.LimitPages = d.LimitPages
 		}
 		if int(d.Kind) < len(layout.DeathKindNames) {
 			control.Death.Kind = layout.DeathKindNames[d.Kind]

@@ -499,12 +499,20 @@ func TestDeath(t *testing.T) {
 	k.put(death+layout.DeathAtTID, 6|11<<32)                      // tid, status
 	k.put(death+layout.DeathAtSignal, 11|1<<32)                   // signal, code
 	k.put(death+layout.DeathAtAddr, 0xbad)
-	k.put(death+layout.DeathAtPID, 77|88<<32) // pid, uid
-	k.put(death+layout.DeathAtFlags, layout.DeathFlagFirst|9<<32)
+	k.put(death+layout.DeathAtPID, 77|88<<32)                     // pid, uid
+	k.put(death+layout.DeathAtFlags, layout.DeathFlagFirst|1<<32) // flags, limit
 	k.put(death+layout.DeathAtComm, le.Uint64([]byte("app\x00\x00\x00\x00\x00")))
 	if c := ring.Control(); c.Death != nil || !c.Dying || c.Frozen != 0 {
 		t.Errorf("before it is ready the death is %+v, dying %v, frozen %d", c.Death, c.Dying, c.Frozen)
 	}
+	k.put(death+layout.DeathAtMore, 31)
+	k.put(death+layout.DeathAtSender, 78|layout.SenderKnownProcess<<32) // tgid, known
+	k.put(death+layout.DeathAtSender+layout.SenderAtCgroup, 4712)
+	k.put(death+layout.DeathAtSender+layout.SenderAtComm, le.Uint64([]byte("killer\x00\x00")))
+	for i, v := range []uint64{0x401000, 0x7ffc0000, 9, 10, 11, 90} {
+		k.put(death+layout.DeathAtIP+8*i, v) // ip, sp, rss, used, limit, told
+	}
+	k.put(death+layout.DeathAtTeller, layout.SenderKnownKernel<<32)
 	k.put(death+layout.DeathAtReady, 1)
 	unfinished := Event{Kind: KindCall, Start: 115, TID: 7, PID: 5, Nr: 202, Unfinished: true}
 	k.write(1, LaneRecent, 130, appendRecord(nil, &unfinished))
@@ -514,12 +522,14 @@ func TestDeath(t *testing.T) {
 	k.write(1, LaneLife, 150, appendRecord(nil, &late))
 	k.put(death+layout.DeathAtDone, 131)
 	k.put(death+layout.DeathAtTID, 6|0x8b<<32)
-	k.put(death+layout.DeathAtFlags, layout.DeathFlagFirst|layout.DeathFlagGroup|9<<32)
+	k.put(death+layout.DeathAtFlags, layout.DeathFlagFirst|layout.DeathFlagGroup|1<<32)
 	k.or(k.control+layout.RingAtFlags, layout.RingFlagFrozen)
 	k.clock.Store(1000)
 
 	want := &Death{Kind: "signal", Time: 120, PID: 5, TID: 6, Comm: "app", First: true, Status: 0x8b, Final: true,
-		Signal: 11, Code: 1, Addr: 0xbad, SenderPID: 77, SenderUID: 88, RSSPages: 9}
+		Signal: 11, Code: 1, Addr: 0xbad, SenderPID: 77, SenderUID: 88, More: 31,
+		Sender: &Sender{PID: 78, Cgroup: 4712, Comm: "killer"}, IP: 0x401000, SP: 0x7ffc0000,
+		RSSPages: 9, UsedPages: 10, LimitPages: 11, Told: 90, Teller: &Sender{Kernel: true}}
 	h := history(t, k, ring)
 	if diff := cmp.Diff(want, h.Meta.Death); diff != "" {
 		t.Errorf("death (-want +got):\n%s", diff)

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"iter"
 	"math"
 	"slices"
 
@@ -131,6 +132,15 @@ func (s *Snapshot) History() *History {
 		return h
 	}
 	return s.img.History(s.Meta.Meta)
+}
+
+// Stream is History with the events apart; see Image.Stream.
+func (s *Snapshot) Stream() (*History, iter.Seq[*Event]) {
+	if s.img == nil {
+		h := s.History()
+		return h, h.All()
+	}
+	return s.img.Stream(s.Meta.Meta)
 }
 
 // Image returns the copy of the ring, or nil if nothing of it could be read.

@@ -32,7 +32,7 @@ const (
 
 // initialisms are the words that Go writes in capitals.
 var initialisms = map[string]bool{
-	"abi": true, "gid": true, "oom": true, "pid": true, "rss": true, "tgid": true, "tid": true, "uid": true,
+	"abi": true, "gid": true, "ip": true, "oom": true, "pid": true, "rss": true, "sp": true, "tgid": true, "tid": true, "uid": true,
 }
 
 func main() {

@@ -239,7 +239,7 @@ func pipeTo(socket string) func(clustertest.Pod, []string, io.Reader, io.Writer,
 }
 
 func TestDialErrors(t *testing.T) {
-	hangs := make(chan struct{})
+	began, hangs := make(chan struct{}), make(chan struct{})
 	s := &clustertest.Server{
 		Pods: []clustertest.Pod{swollPod("fails", "a"), swollPod("hangs", "b"), swollPod("other", "c")},
 		Exec: func(p clustertest.Pod, _ []string, stdin io.Reader, stdout, stderr io.Writer) error {
@@ -248,6 +248,7 @@ func TestDialErrors(t *testing.T) {
 				io.WriteString(stderr, "swoll-dump: no socket there\n")
 				return errors.New("failed")
 			case "hangs":
+				close(began)
 				io.Copy(io.Discard, stdin) // until the client leaves
 				close(hangs)
 				return nil
@@ -261,18 +262,21 @@ func TestDialErrors(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	time.AfterFunc(50*time.Millisecond, cancel)
 	for i, want := range []string{"no socket there", "canceled", "no proxy"} {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		if i == 1 {
+			go func() {
+				<-began
+				cancel() // by who waits for the proxy's first word
+			}()
+		}
 		conn, err := c.Dial(ctx, nodes[i])
 		if err == nil {
 			conn.Close()
 		}
 		if i == 0 && !errors.Is(err, api.ErrUnavailable) || err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "node "+nodes[i].Name) {
 			t.Errorf("node %s: %v, want %q", nodes[i].Name, err, want)
-		}
-		if i == 1 {
-			ctx = t.Context()
 		}
 	}
 	select {

@@ -140,7 +140,7 @@ reached, 5 denied. That of run is the command's.`,
 	f.StringVar(&a.color, "color", "auto", "color failed calls: `when` is auto, always or never")
 	root.AddCommand(
 		a.listCommand(), a.dumpCommand(), a.freezeCommand("freeze"), a.freezeCommand("thaw"),
-		a.snapshotCommand(), a.snapshotsCommand(), a.showCommand(), a.explainCommand(), a.exportCommand(), a.rmCommand(),
+		a.snapshotCommand(), a.snapshotsCommand(), a.showCommand(), a.explainCommand(), a.diffCommand(), a.exportCommand(), a.rmCommand(),
 		a.recordCommand(), a.forgetCommand(), a.runCommand(), a.versionCommand(),
 	)
 	if a.plugin != nil {

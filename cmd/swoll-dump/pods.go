@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"path/filepath"
@@ -99,6 +100,8 @@ func (a *app) writePods(pods []nodePod, wide bool) error {
 type selection struct {
 	container string
 	instance  int
+	previous  int
+	first     bool
 }
 
 func (s *selection) flags(cmd *cobra.Command) {
@@ -107,8 +110,71 @@ func (s *selection) flags(cmd *cobra.Command) {
 	cmd.Flags().Lookup("instance").DefValue = "" // -1 is no answer
 }
 
+// lives adds the flags that choose among the lives of a container without their numbers.
+func (s *selection) lives(cmd *cobra.Command) {
+	cmd.Flags().IntVar(&s.previous, "previous", 0, "the life before the newest, or `N` lives before it")
+	cmd.Flags().Lookup("previous").NoOptDefVal = "1"
+	cmd.Flags().Lookup("previous").DefValue = ""
+	cmd.Flags().BoolVar(&s.first, "first", false, "the first life that something is known of")
+}
+
+// given tells that the flags mean a pod, whatever the argument looks like.
+func (s *selection) given(cmd *cobra.Command) bool {
+	return s.container != "" || cmd.Flags().Changed("instance") || s.chosen()
+}
+
+func (s *selection) chosen() bool { return s.previous != 0 || s.first }
+
+// choose finds the number of the life that --previous or --first mean: among those that are
+// recorded, and those that there are snapshots of.
+func (s *selection) choose(ctx context.Context, svc service, sel *api.Selector) error {
+	if s.previous < 0 {
+		return usagef("--previous %d: there is no such life", s.previous)
+	}
+	names, lives := map[string]bool{}, map[int]bool{}
+	add := func(name string, life int) {
+		if sel.Container == "" || name == sel.Container {
+			names[name], lives[life] = true, true
+		}
+	}
+	pods, err := svc.Pod(ctx, sel.Namespace, sel.Pod)
+	if err != nil {
+		return err
+	}
+	for _, p := range pods {
+		for _, c := range p.Containers {
+			add(c.Name, c.Instance)
+		}
+	}
+	snaps, err := svc.Snapshots(ctx)
+	if err != nil {
+		return err
+	}
+	for _, snap := range snaps {
+		if snap.Namespace == sel.Namespace && snap.Pod == sel.Pod {
+			add(snap.Container, snap.Instance)
+		}
+	}
+	if len(names) > 1 {
+		return usagef("pod %s/%s has several containers: name one with --container", sel.Namespace, sel.Pod)
+	}
+	known := slices.Sorted(maps.Keys(lives))
+	n := len(known) - 1 - s.previous
+	if s.first {
+		n = 0
+	}
+	if n < 0 || len(known) == 0 {
+		return api.Errorf(api.CodeNotFound, "of %s/%s, %d lives are known", sel.Namespace, sel.Pod, len(known)).WithHint("--first is the oldest of them")
+	}
+	sel.Instance = &known[n]
+	return nil
+}
+
 // of is the selection in a pod, and the service that has it.
 func (s *selection) of(a *app, cmd *cobra.Command, pod string) (service, api.Selector, error) {
+	if s.chosen() && (cmd.Flags().Changed("instance") || s.previous != 0 && s.first) {
+		return service{}, api.Selector{}, usagef("only one of --instance, --previous and --first can be given")
+	}
 	svc, namespace, name, err := a.pod(cmd.Context(), pod)
 	if err != nil {
 		return svc, api.Selector{}, err
@@ -116,6 +182,9 @@ func (s *selection) of(a *app, cmd *cobra.Command, pod string) (service, api.Sel
 	sel := api.Selector{Namespace: namespace, Pod: name, Container: s.container}
 	if cmd.Flags().Changed("instance") {
 		sel.Instance = &s.instance
+	}
+	if s.chosen() {
+		return svc, sel, s.choose(cmd.Context(), svc, &sel)
 	}
 	return svc, sel, nil
 }
@@ -173,15 +242,37 @@ func (a *app) dumpCommand() *cobra.Command {
 				return err
 			}
 			out := a.colored()
-			if err := svc.Dump(cmd.Context(), sel, q, out); err != nil {
+			err = svc.Dump(cmd.Context(), sel, q, out)
+			if errors.Is(err, api.ErrNotFound) && sel.Instance != nil {
+				// Its ring records another by now; a snapshot may have it.
+				if id := newestSnapshot(cmd.Context(), svc, sel); id != "" {
+					err = svc.SnapshotDump(cmd.Context(), id, q, out)
+				}
+			}
+			if err != nil {
 				return err
 			}
 			return out.Flush()
 		},
 	}
 	s.flags(cmd)
+	s.lives(cmd)
 	f.flags(cmd)
 	return cmd
+}
+
+// newestSnapshot is the id of the newest snapshot of a container's life; empty: there is none.
+func newestSnapshot(ctx context.Context, svc service, sel api.Selector) string {
+	snaps, err := svc.Snapshots(ctx)
+	if err != nil {
+		return ""
+	}
+	for _, s := range slices.Backward(snaps) {
+		if s.Namespace == sel.Namespace && s.Pod == sel.Pod && (sel.Container == "" || s.Container == sel.Container) && s.Instance == *sel.Instance {
+			return s.ID
+		}
+	}
+	return ""
 }
 
 // freezeCommand is freeze or thaw.

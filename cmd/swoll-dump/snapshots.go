@@ -22,6 +22,7 @@ import (
 	"github.com/swoll-recorder/swoll/ringstore"
 	"github.com/swoll-recorder/swoll/ringstore/decode"
 	"github.com/swoll-recorder/swoll/ringstore/syscalls"
+	"github.com/swoll-recorder/swoll/ringstore/verdict"
 )
 
 func (a *app) snapshotCommand() *cobra.Command {
@@ -145,7 +146,7 @@ func (a *app) writeSnapshots(snaps []api.Snapshot, wide bool) error {
 
 // openFile reads a snapshot file. It returns nil without an error where arg is no file's
 // name, and what is whole of a damaged file, with the damage as error.
-func openFile(arg string) (*ringstore.History, error) {
+func openFile(arg string) (*ringstore.Snapshot, error) {
 	f, err := os.Open(arg)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -165,10 +166,7 @@ func openFile(arg string) (*ringstore.History, error) {
 	if err != nil {
 		err = fmt.Errorf("%s: %w", arg, err)
 	}
-	if snap == nil {
-		return nil, err
-	}
-	return snap.History(), err
+	return snap, err
 }
 
 // looksLikeFile tells whether arg can only have meant a file.
@@ -196,9 +194,10 @@ func (a *app) showCommand() *cobra.Command {
 				return err
 			}
 			out := a.colored()
-			h, damage := openFile(args[0])
+			snap, damage := openFile(args[0])
 			switch {
-			case h != nil:
+			case snap != nil:
+				h := snap.History()
 				for _, name := range q.Syscalls {
 					if syscalls.ByName(h.Meta.Arch, name) == nil && !strings.HasPrefix(name, "syscall_") {
 						return usagef("--syscall %q: %s has no such system call", name, h.Meta.Arch)
@@ -256,6 +255,7 @@ the present history of a pod.`,
 		},
 	}
 	s.flags(cmd)
+	s.lives(cmd)
 	return cmd
 }
 
@@ -263,11 +263,12 @@ the present history of a pod.`,
 // first error is a file's damage, which a verdict can be written in spite of.
 func (a *app) explain(cmd *cobra.Command, arg string, s *selection, format string, w io.Writer) (damage, err error) {
 	ctx := cmd.Context()
-	pod := s.container != "" || cmd.Flags().Changed("instance")
+	pod := s.given(cmd)
 	if !pod {
-		h, damage := openFile(arg)
-		if h != nil {
-			return damage, decode.WriteVerdict(w, format, decode.Explain(h), h)
+		snap, damage := openFile(arg)
+		if snap != nil {
+			h, events := snap.Stream()
+			return damage, verdict.Write(w, format, verdict.Explain(h, events), h)
 		}
 		if damage != nil {
 			return nil, damage

@@ -566,6 +566,7 @@ type event struct {
 	Seq      uint64
 	Lane     string
 	Cut      bool
+	Signal   any // of events: its name
 }
 
 // name is the call's name, or "" for events that are no calls.

@@ -1,5 +1,6 @@
 // Package decode turns histories into what people and programs read: the text of
-// strace, line for line, JSON with one object a line, and a verdict on a death.
+// strace, line for line, and JSON with one object a line. What they tell of a death is
+// what package verdict is for.
 //
 // It knows no system call by name. What a call's arguments are and how they are shown
 // stands in the table of package syscalls; this package has one piece of code for each

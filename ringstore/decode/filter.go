@@ -57,7 +57,7 @@ func (f *Filter) wants(h *ringstore.History, e *ringstore.Event) bool {
 	if f.Errors && !failed(e) {
 		return false
 	}
-	return len(f.Syscalls) == 0 || slices.Contains(f.Syscalls, callName(h.Meta.Arch, e))
+	return len(f.Syscalls) == 0 || slices.Contains(f.Syscalls, CallName(h.Meta.Arch, e))
 }
 
 // ended is when an event ended; a running call has not.
@@ -77,8 +77,8 @@ func failed(e *ringstore.Event) bool {
 	return e.Kind == ringstore.KindCall && !e.Unfinished && e.Ret < 0 && e.Ret > firstInterrupted
 }
 
-// callName is the name of the call, as the text has it.
-func callName(arch string, e *ringstore.Event) string {
+// CallName is the name of the call e, as the text has it.
+func CallName(arch string, e *ringstore.Event) string {
 	v := viewOf(arch, e)
 	if v.call != nil {
 		return v.call.Name

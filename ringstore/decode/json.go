@@ -250,6 +250,15 @@ func appendPayload(dst []byte, e *ringstore.Event) []byte {
 		dst = strconv.AppendUint(dst, uint64(s.PID), 10)
 		dst = append(dst, `,"uid":`...)
 		dst = strconv.AppendUint(dst, uint64(s.UID), 10)
+		switch {
+		case s.Sender != nil && s.Sender.Kernel:
+			dst = append(dst, `,"kernel":true`...)
+		case s.Sender != nil:
+			dst = append(dst, `,"hostPid":`...)
+			dst = strconv.AppendUint(dst, uint64(s.Sender.PID), 10)
+			dst = append(dst, `,"comm":`...)
+			dst = appendJSONString(dst, s.Sender.Comm)
+		}
 		dst = append(dst, `},"handled":`...)
 		dst = strconv.AppendBool(dst, s.Handled)
 		dst = append(dst, `,"ignored":`...)

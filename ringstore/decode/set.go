@@ -161,3 +161,14 @@ func sicode(signal uint32, code int32) string {
 	}
 	return ""
 }
+
+// SignalName returns the name of a signal, or its number.
+func SignalName(n uint32) string { return string(appendSignal(nil, uint64(n))) }
+
+// SignalCode returns the name of the si_code of a signal, or its number.
+func SignalCode(signal uint32, code int32) string {
+	if name := sicode(signal, code); name != "" {
+		return name
+	}
+	return strconv.Itoa(int(code))
+}

@@ -195,8 +195,3 @@ func buffers(word int, array []byte, c *ringstore.Capture, limit uint64, each fu
 		array = array[2*word:]
 	}
 }
-
-// pieces is buffers for 64-bit programs, of whose contents nothing but data is known.
-func pieces(array, data []byte, _ bool, limit uint64, each func(i int, p piece)) {
-	buffers(8, array, &ringstore.Capture{Data: data}, limit, each)
-}

@@ -243,6 +243,7 @@ const (
 	PlaceFailWatch   = 2
 	PlaceFailCopy    = 3
 	PlaceFailSeq     = 4
+	PlaceFailSender  = 5
 )
 
 // PlaceNames are the names of enum swoll_place's constants, by value.
@@ -252,6 +253,7 @@ var PlaceNames = [...]string{
 	2: "fail_watch",
 	3: "fail_copy",
 	4: "fail_seq",
+	5: "fail_sender",
 }
 
 // Enum swoll_ring_flag.
@@ -261,6 +263,20 @@ const (
 	RingFlagBootDone  = 4
 	RingFlagNoPayload = 8
 )
+
+// Enum swoll_sender_known.
+const (
+	SenderKnownNobody  = 0
+	SenderKnownProcess = 1
+	SenderKnownKernel  = 2
+)
+
+// SenderKnownNames are the names of enum swoll_sender_known's constants, by value.
+var SenderKnownNames = [...]string{
+	0: "nobody",
+	1: "process",
+	2: "kernel",
+}
 
 // Enum swoll_signal_flag.
 const (
@@ -453,43 +469,61 @@ const (
 
 // Death is struct swoll_death.
 type Death struct {
-	_        structs.HostLayout
-	Ready    uint64
-	Time     uint64
-	Kind     uint32
-	TGID     uint32
-	TID      uint32
-	Status   uint32
-	Signal   uint32
-	Code     int32
-	Addr     uint64
-	PID      uint32
-	UID      uint32
-	Flags    uint32
-	RSSPages uint32
-	Comm     [16]uint8
-	Done     uint64
-	_        [4]uint64
+	_          structs.HostLayout
+	Ready      uint64
+	Time       uint64
+	Kind       uint32
+	TGID       uint32
+	TID        uint32
+	Status     uint32
+	Signal     uint32
+	Code       int32
+	Addr       uint64
+	PID        uint32
+	UID        uint32
+	Flags      uint32
+	Limit      uint32
+	Comm       [16]uint8
+	Done       uint64
+	More       uint64
+	Sender     Sender
+	IP         uint64
+	SP         uint64
+	RSSPages   uint64
+	UsedPages  uint64
+	LimitPages uint64
+	Told       uint64
+	Teller     Sender
+	_          [4]uint64
 }
 
 // Size and offsets of struct swoll_death.
 const (
-	SizeofDeath     = 120
-	DeathAtReady    = 0
-	DeathAtTime     = 8
-	DeathAtKind     = 16
-	DeathAtTGID     = 20
-	DeathAtTID      = 24
-	DeathAtStatus   = 28
-	DeathAtSignal   = 32
-	DeathAtCode     = 36
-	DeathAtAddr     = 40
-	DeathAtPID      = 48
-	DeathAtUID      = 52
-	DeathAtFlags    = 56
-	DeathAtRSSPages = 60
-	DeathAtComm     = 64
-	DeathAtDone     = 80
+	SizeofDeath       = 240
+	DeathAtReady      = 0
+	DeathAtTime       = 8
+	DeathAtKind       = 16
+	DeathAtTGID       = 20
+	DeathAtTID        = 24
+	DeathAtStatus     = 28
+	DeathAtSignal     = 32
+	DeathAtCode       = 36
+	DeathAtAddr       = 40
+	DeathAtPID        = 48
+	DeathAtUID        = 52
+	DeathAtFlags      = 56
+	DeathAtLimit      = 60
+	DeathAtComm       = 64
+	DeathAtDone       = 80
+	DeathAtMore       = 88
+	DeathAtSender     = 96
+	DeathAtIP         = 128
+	DeathAtSP         = 136
+	DeathAtRSSPages   = 144
+	DeathAtUsedPages  = 152
+	DeathAtLimitPages = 160
+	DeathAtTold       = 168
+	DeathAtTeller     = 176
 )
 
 // Event is struct swoll_event.
@@ -702,7 +736,7 @@ type Ring struct {
 
 // Size and offsets of struct swoll_ring.
 const (
-	SizeofRing        = 760
+	SizeofRing        = 880
 	RingAtFlags       = 0
 	RingAtIndex       = 4
 	RingAtCgroup      = 8
@@ -714,14 +748,14 @@ const (
 	RingAtFirstBy     = 52
 	RingAtGone        = 56
 	RingAtDeath       = 64
-	RingAtLane        = 184
-	RingAtName        = 440
-	RingAtParent      = 568
-	RingAtLimitData   = 696
-	RingAtLimitString = 700
-	RingAtExited      = 704
-	RingAtHandled     = 712
-	RingAtMourned     = 720
+	RingAtLane        = 304
+	RingAtName        = 560
+	RingAtParent      = 688
+	RingAtLimitData   = 816
+	RingAtLimitString = 820
+	RingAtExited      = 824
+	RingAtHandled     = 832
+	RingAtMourned     = 840
 )
 
 // Running is struct swoll_running.
@@ -760,6 +794,24 @@ const (
 	RunningAtUID        = 88
 	RunningAtGID        = 92
 	RunningAtComm       = 96
+)
+
+// Sender is struct swoll_sender.
+type Sender struct {
+	_      structs.HostLayout
+	TGID   uint32
+	Known  uint32
+	Cgroup uint64
+	Comm   [16]uint8
+}
+
+// Size and offsets of struct swoll_sender.
+const (
+	SizeofSender   = 32
+	SenderAtTGID   = 0
+	SenderAtKnown  = 4
+	SenderAtCgroup = 8
+	SenderAtComm   = 16
 )
 
 // Shape is struct swoll_shape.
@@ -801,11 +853,12 @@ type Signal struct {
 	Flags  uint32
 	Error  int32
 	More   [3]uint64
+	Sender Sender
 }
 
 // Size and offsets of struct swoll_signal.
 const (
-	SizeofSignal   = 112
+	SizeofSignal   = 144
 	SignalAtEvent  = 0
 	SignalAtSignal = 56
 	SignalAtCode   = 60
@@ -815,6 +868,7 @@ const (
 	SignalAtFlags  = 80
 	SignalAtError  = 84
 	SignalAtMore   = 88
+	SignalAtSender = 112
 )
 
 // Slot is struct swoll_slot.

@@ -28,8 +28,26 @@ type machine struct {
 	args      []string // for the tests
 }
 
+// errNoBoot says that the kernel died before its first process ran: nothing of ours was
+// loaded yet.
+var errNoBoot = errors.New("the machine did not boot")
+
+// boots is how often a machine is switched on until it boots. Now and then an emulated one
+// does not.
+const boots = 3
+
 // run boots the machine, prints what the tests say, and returns nil if they passed.
 func (m machine) run() error {
+	for n := 1; ; n++ {
+		err := m.runOnce()
+		if n == boots || !errors.Is(err, errNoBoot) {
+			return err
+		}
+		fmt.Printf("%s| did not boot, is switched on again\n", m.name)
+	}
+}
+
+func (m machine) runOnce() error {
 	qemu, err := exec.LookPath("qemu-system-x86_64")
 	if err != nil {
 		return fmt.Errorf("%w; try: apt-get install qemu-system-x86", err)
@@ -56,7 +74,7 @@ func (m machine) run() error {
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("starting %s: %w", qemu, err)
 	}
-	status := -1
+	status, booted := -1, false
 	for lines := bufio.NewReader(out); ; {
 		line, err := lines.ReadString('\n')
 		if rest, ok := strings.CutPrefix(line, marker); ok {
@@ -66,6 +84,7 @@ func (m machine) run() error {
 			continue
 		}
 		if line != "" {
+			booted = true
 			fmt.Printf("%s| %s\n", m.name, strings.TrimRight(line, "\r\n"))
 		}
 		if err != nil {
@@ -80,6 +99,8 @@ func (m machine) run() error {
 		return nil
 	case status > 0:
 		return fmt.Errorf("the tests ended with exit status %d", status)
+	case !booted:
+		err = errNoBoot
 	case err == nil:
 		err = errors.New("the machine stopped before the tests had ended")
 	}
