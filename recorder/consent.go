@@ -310,13 +310,36 @@ func isPayload(c ringstore.CaptureOf) bool {
 	if int(c.Nr) >= len(table) || table[c.Nr] == nil {
 		return true
 	}
-	nth := c.Nth
-	for _, rule := range table[c.Nr].Rules {
-		if int(rule.Arg) != c.Arg || rule.Flags&syscalls.AtExit != 0 != (c.Status&ringstore.CaptureExit != 0) {
+	call, nth := table[c.Nr], c.Nth
+	at := func(rule *syscalls.Rule) bool {
+		return int(rule.Arg) == c.Arg && rule.Flags&syscalls.AtExit != 0 == (c.Status&ringstore.CaptureExit != 0)
+	}
+	payload := func(rule *syscalls.Rule) bool {
+		return rule.Flags&(syscalls.Data|layout.CaptureRuleFlagEnviron) != 0
+	}
+	if call.Select != nil {
+		// Which form of the call it was is not asked: what may be payload is.
+		found := false
+		rules := slices.Clone(call.Rules)
+		for i := range call.Variants {
+			rules = append(rules, call.Variants[i].Rules...)
+		}
+		for i := range rules {
+			if at(&rules[i]) {
+				found = true
+				if payload(&rules[i]) {
+					return true
+				}
+			}
+		}
+		return !found
+	}
+	for i := range call.Rules {
+		if !at(&call.Rules[i]) {
 			continue
 		}
 		if nth--; nth < 0 {
-			return rule.Flags&(syscalls.Data|layout.CaptureRuleFlagEnviron) != 0
+			return payload(&call.Rules[i])
 		}
 	}
 	return true
