@@ -35,6 +35,10 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m,
 		// It notices at its next beat that its connection is gone.
 		goleak.IgnoreTopFunction("k8s.io/client-go/tools/remotecommand.(*heartbeat).start"),
+		// Where a dial is canceled, they end when the connection's reader has noticed.
+		goleak.IgnoreAnyFunction("k8s.io/client-go/tools/remotecommand.(*stream).Read"),
+		goleak.IgnoreAnyFunction("k8s.io/client-go/tools/remotecommand.(*wsStreamCreator).readDemuxLoop"),
+		goleak.IgnoreAnyFunction("k8s.io/client-go/tools/remotecommand.(*wsStreamExecutor).StreamWithContext.func1"),
 		// It waits for the other end to close its streams.
 		goleak.IgnoreTopFunction("github.com/moby/spdystream.(*Connection).shutdown"),
 		goleak.IgnoreTopFunction("k8s.io/klog/v2.(*flushDaemon).run.func1"))
