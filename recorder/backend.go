@@ -421,6 +421,7 @@ func (r *Recorder) peers(d *ringstore.Death) []ringstore.Peer {
 	id := d.Sender.Cgroup
 	var arm layout.Arm
 	below := r.k.maps["cgroups"].Lookup(id, &arm) == nil
+	r.refresh() // the sender's container may be younger than the loop's last look
 	for _, i := range r.all() {
 		if i.cgroupID == id || below && i.ring == arm.Ring && i.life == arm.Life {
 			w := i.who()
