@@ -5,7 +5,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -15,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/swoll-recorder/swoll/api"
+	"github.com/swoll-recorder/swoll/recorder/containers"
 	"github.com/swoll-recorder/swoll/ringstore"
 	"github.com/swoll-recorder/swoll/ringstore/layout"
 )
@@ -45,20 +45,10 @@ type instance struct {
 	tries int
 }
 
-// podUID finds the pod's uid in the name of its cgroup: podUID with the cgroupfs driver,
-// kubepods[-QOS]-podUID.slice with systemd's, which writes - as _; in kind, kubelet- comes
-// before it. The UID of a static pod is a hash.
-var podUID = regexp.MustCompile(`^(?:(?:kubelet-)?kubepods(?:-[a-z]+)?-)?pod([0-9a-f]{8}[-_][0-9a-f_-]{4,}|[0-9a-f]{32})(?:\.slice)?$`)
-
 // identify says what the names of a cgroup and its parent tell.
 func identify(parent, name string) identity {
-	if m := podUID.FindStringSubmatch(parent); m != nil {
-		id := strings.TrimSuffix(name, ".scope")
-		if i := strings.LastIndexByte(id, '-'); i >= 0 {
-			id = id[i+1:]
-		}
-		uid := strings.ReplaceAll(m[1], "_", "-")
-		return identity{namespace: unknown, pod: "pod" + uid, uid: uid, container: shortID(id), containerID: id}
+	if n, ok := containers.ParseCgroup("/" + parent + "/" + name); ok && n.PodUID != "" {
+		return identity{namespace: unknown, pod: "pod" + n.PodUID, uid: n.PodUID, container: shortID(n.ID), containerID: n.ID}
 	}
 	return identity{namespace: api.HostNamespace, pod: name, container: name}
 }

@@ -86,15 +86,6 @@ func (k *known) fill(m *ringstore.Meta) {
 	m.Instance, m.Image, m.Labels = k.number, k.image, k.labels
 }
 
-// podRoot is the directory of the pod that an instance belongs to; empty where it belongs
-// to none, or its cgroup was gone before it was found.
-func (i *instance) podRoot() string {
-	if i.dir == "" || i.who().uid == "" {
-		return ""
-	}
-	return filepath.Dir(i.dir)
-}
-
 // introduce tells the collection of a ring's container. What the collection knows of it
 // already is the answer; nil: not enough.
 func (r *Recorder) introduce(i *instance) *known {
@@ -189,27 +180,25 @@ func (r *Recorder) announce(s api.Snapshot) {
 // isSandbox tells whether a directory is the cgroup of something that is not recorded: a
 // sandbox, or the program that watches over a container for its runtime.
 func (r *Recorder) isSandbox(dir string) bool {
-	id := identify(filepath.Base(filepath.Dir(dir)), filepath.Base(dir))
-	if id.uid == "" {
-		return false
-	}
-	if strings.HasPrefix(filepath.Base(dir), "crio-conmon-") {
+	name := filepath.Base(dir)
+	if strings.HasPrefix(name, "crio-conmon-") {
 		return true
 	}
-	if r.cfg.Containers == nil {
+	id := identify(filepath.Base(filepath.Dir(dir)), name)
+	if id.uid == "" || r.cfg.Containers == nil {
 		return false
 	}
 	c, ok := r.cfg.Containers.Get(id.containerID)
 	return ok && c.Kind == containers.KindSandbox
 }
 
-// podGone tells whether the cgroup of the instance's pod is gone; true where it is no pod's.
+// podGone tells whether the cgroup of the instance's pod is gone; true where it is no pod's,
+// or was gone before it was found.
 func (i *instance) podGone() bool {
-	dir := i.podRoot()
-	if dir == "" {
+	if i.dir == "" || i.who().uid == "" {
 		return true
 	}
-	_, err := os.Stat(dir)
+	_, err := os.Stat(filepath.Dir(i.dir))
 	return errors.Is(err, os.ErrNotExist)
 }
 

@@ -51,7 +51,6 @@ type Recorder struct {
 	mu        sync.Mutex
 	instances map[uint32]*instance // by ring
 	numbers   map[identity]int     // next instance number, of cgroups that are no pod's
-	wake      chan struct{}
 	limits    limits
 	names     names
 	consents  consents
@@ -91,7 +90,6 @@ func New(ctx context.Context, cfg Config) (*Recorder, error) {
 		kernelRelease: kernelRelease(),
 		instances:     map[uint32]*instance{},
 		numbers:       map[identity]int{},
-		wake:          make(chan struct{}, 1),
 		limits:        limits{perHour: cfg.SnapshotsPerHour},
 	}
 	for _, s := range st.list() {

@@ -36,8 +36,7 @@ func removeSnapshots(dir string, log *slog.Logger) error {
 	removed, others := 0, 0
 	for _, e := range entries {
 		id, saved := strings.CutSuffix(e.Name(), suffix)
-		begun := strings.HasPrefix(e.Name(), ".") && strings.Contains(e.Name(), suffix) ||
-			strings.Contains(e.Name(), namesFile)
+		begun := unfinished(e.Name()) || e.Name() == namesFile
 		if !begun && (!saved || !idPattern.MatchString(id)) {
 			others++
 			continue

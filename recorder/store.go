@@ -77,8 +77,8 @@ func openStore(dir string, maxBytes int64, keep int, log *slog.Logger) (*store, 
 	}
 	for _, e := range entries {
 		path := filepath.Join(dir, e.Name())
-		if strings.HasPrefix(e.Name(), ".") && (strings.Contains(e.Name(), suffix) || strings.Contains(e.Name(), namesFile)) {
-			_ = os.Remove(path) // of a service that died while saving
+		if unfinished(e.Name()) {
+			_ = os.Remove(path)
 			continue
 		}
 		id, ok := strings.CutSuffix(e.Name(), suffix)
@@ -101,6 +101,11 @@ func (s *store) close() {
 	if s.lock != nil {
 		_ = s.lock.Close()
 	}
+}
+
+// unfinished tells by its name that a file is of a service that died while saving it.
+func unfinished(name string) bool {
+	return strings.HasPrefix(name, ".") && (strings.Contains(name, suffix) || strings.Contains(name, namesFile))
 }
 
 func byCreated(a, b api.Snapshot) int {
@@ -180,8 +185,8 @@ func (s *store) save(meta *ringstore.Meta, img *ringstore.Image) (api.Snapshot, 
 	return s.write(meta, text, img)
 }
 
-// write writes a snapshot, with the text of its verdict, to its place, in which an older form of it may be. Called with
-// saving held.
+// write writes a snapshot, with the text of its verdict, to its place, in which an older
+// form of it may be. Called with saving held.
 func (s *store) write(meta *ringstore.Meta, text json.RawMessage, img *ringstore.Image) (api.Snapshot, error) {
 	path := s.path(meta.ID)
 	f, err := renameio.NewPendingFile(path, renameio.WithTempDir(s.dir), renameio.WithPermissions(0o600))
@@ -327,18 +332,9 @@ func (s *store) unnamed(k *known) []api.Snapshot {
 func (s *store) rename(id string, k *known) (api.Snapshot, error) {
 	s.saving.Lock()
 	defer s.saving.Unlock()
-	f, snap, err := s.open(id)
+	read, err := s.load(id)
 	if err != nil {
-		return snap, err
-	}
-	defer f.Close()
-	ra, ok := f.(io.ReaderAt)
-	if !ok {
-		return snap, fmt.Errorf("snapshot %s cannot be read at random", id)
-	}
-	read, err := ringstore.ReadSnapshot(ra, snap.Bytes)
-	if err != nil {
-		return snap, fmt.Errorf("snapshot %s: %w", id, err) // a damaged one is left as it is
+		return api.Snapshot{}, err // a damaged one is left as it is
 	}
 	meta := read.Meta.Meta
 	k.fill(&meta)
@@ -361,8 +357,9 @@ func (s *store) open(id string) (io.ReadSeekCloser, api.Snapshot, error) {
 	return f, snap, nil
 }
 
-// read reads a snapshot. Of a damaged one it returns what is whole, with a note.
-func (s *store) read(id string) (*ringstore.Snapshot, error) {
+// load reads a snapshot. Of a damaged one it returns what is whole, with a
+// *ringstore.DamageError.
+func (s *store) load(id string) (*ringstore.Snapshot, error) {
 	f, snap, err := s.open(id)
 	if err != nil {
 		return nil, err
@@ -373,14 +370,21 @@ func (s *store) read(id string) (*ringstore.Snapshot, error) {
 		return nil, fmt.Errorf("snapshot %s cannot be read at random", id)
 	}
 	read, err := ringstore.ReadSnapshot(ra, snap.Bytes)
-	var damage *ringstore.DamageError
-	if err != nil && !(errors.As(err, &damage) && read != nil) {
-		return nil, fmt.Errorf("snapshot %s: %w", id, err)
-	}
-	if damage != nil {
-		read.Meta.Notes = append(read.Meta.Notes, damage.Error())
+	if err != nil {
+		return read, fmt.Errorf("snapshot %s: %w", id, err)
 	}
 	return read, nil
+}
+
+// read is load, where a note tells of the damage.
+func (s *store) read(id string) (*ringstore.Snapshot, error) {
+	read, err := s.load(id)
+	var damage *ringstore.DamageError
+	if errors.As(err, &damage) && read != nil {
+		read.Meta.Notes = append(read.Meta.Notes, damage.Error())
+		return read, nil
+	}
+	return read, err
 }
 
 func (s *store) forget(id string) {

@@ -2,11 +2,9 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
-	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -42,20 +40,9 @@ func TestScripts(t *testing.T) {
 				b.OnRecord = func(p api.Pod) { b.Die(p.Namespace, p.Name, "") }
 			}
 			socket := filepath.Join(env.WorkDir, "s")
-			ln, err := api.Listen(socket, "")
-			if err != nil {
+			if err := serveOn(env, t, socket, b); err != nil {
 				return err
 			}
-			ctx, stop := context.WithCancel(context.Background())
-			done := make(chan error, 1)
-			srv := api.NewServer(api.Config{Backend: b, Log: slog.New(slog.DiscardHandler)})
-			go func() { done <- srv.Serve(ctx, ln) }()
-			env.Defer(func() {
-				stop()
-				if err := <-done; err != nil {
-					t.Error(err)
-				}
-			})
 			env.Setenv("SWOLL_SOCKET", socket)
 			return os.WriteFile(filepath.Join(env.WorkDir, "crash.swoll"), snapshotFile(t), 0o600)
 		},

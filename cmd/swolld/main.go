@@ -100,7 +100,7 @@ func serve(ctx context.Context, o *options) (err error) {
 	// It must answer after the service was told to stop.
 	watching, unwatch := context.WithCancel(context.WithoutCancel(ctx))
 	defer unwatch()
-	removal, err := watchRemoval(watching, o, log)
+	removal, err := names.watchRemoval(watching)
 	if err != nil {
 		return err
 	}

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
 	"github.com/swoll-recorder/swoll/api"
@@ -27,23 +26,12 @@ import (
 const namespaceVariable = "POD_NAMESPACE"
 
 // watchRemoval watches whether swoll is being taken off the cluster. Nil: it is in none.
-func watchRemoval(ctx context.Context, o *options, log *slog.Logger) (*installation.Watcher, error) {
+func (s *sources) watchRemoval(ctx context.Context) (*installation.Watcher, error) {
 	namespace := os.Getenv(namespaceVariable)
-	if namespace == "" || !o.kubernetes || o.kubeconfig != "" {
+	if s == nil || s.kube == nil || !s.inCluster || namespace == "" {
 		return nil, nil
 	}
-	cfg, err := rest.InClusterConfig()
-	if errors.Is(err, rest.ErrNotInCluster) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("the service account of this pod: %w. Try: --kubernetes=false", err)
-	}
-	client, err := kubernetes.NewForConfig(cfg)
-	if err != nil {
-		return nil, fmt.Errorf("the API server's client: %w", err)
-	}
-	return installation.Watch(ctx, client, namespace, log)
+	return installation.Watch(ctx, s.kube.API(), namespace, s.log)
 }
 
 // criEvery is how often a container runtime is looked for where none was found: it may
@@ -62,6 +50,7 @@ type sources struct {
 	containers *containers.Collection
 	criSocket  string       // empty: as found
 	kube       *kube.Client // nil: the API server is not asked
+	inCluster  bool         // as a pod of its own cluster
 	alone      bool         // since nobody said where it is
 	consent    func(podUID string, c kube.Consent)
 
@@ -86,7 +75,7 @@ func newSources(o *options, log *slog.Logger) (*sources, error) {
 		case err != nil:
 			return nil, err
 		default:
-			s.kube = client
+			s.kube, s.inCluster = client, o.kubeconfig == ""
 			enrichers = append(enrichers, client)
 		}
 	}

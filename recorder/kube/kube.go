@@ -94,6 +94,9 @@ func New(cfg Config) (*Client, error) {
 	return c, nil
 }
 
+// API is what the client asks, for other questions of the same service.
+func (c *Client) API() kubernetes.Interface { return c.api }
+
 func newClient(cfg Config, a kubernetes.Interface) *Client {
 	c := &Client{cfg: cfg, log: cfg.Logger, api: a, namespaceWait: time.Second, eventTimeout: 10 * time.Second, eventRetry: 10 * time.Second}
 	if c.log == nil {

@@ -5,9 +5,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -285,30 +283,20 @@ func measure(t testing.TB, s *service) usage {
 	for _, state := range []string{"free", "recording", "frozen", "exited"} {
 		u.rings += fmt.Sprintf("%s=%v ", state, metric(t, s, `swoll_rings{state="`+state+`"}`))
 	}
-	err = filepath.WalkDir(s.pins, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || strings.HasPrefix(d.Name(), "link_") {
-			return err
-		}
-		m, err := ebpf.LoadPinnedMap(path, nil)
-		if err != nil {
-			return fmt.Errorf("%s: %w", path, err)
-		}
-		defer m.Close()
+	s.eachMap(t, func(m *ebpf.Map) error {
 		if m.Type() != ebpf.Hash {
 			return nil
 		}
 		key := make([]byte, m.KeySize())
+		var err error
 		for err = m.NextKey(nil, key); err == nil; err = m.NextKey(key, key) {
 			u.entries++
 		}
 		if errors.Is(err, ebpf.ErrKeyNotExist) {
 			return nil
 		}
-		return fmt.Errorf("%s: %w", path, err)
+		return err
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
 	return u
 }
 

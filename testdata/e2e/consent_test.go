@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -150,15 +149,7 @@ type memoryOf [][]byte
 func ringMemory(t *testing.T, s *service) memoryOf {
 	t.Helper()
 	var memory memoryOf
-	err := filepath.WalkDir(s.pins, func(path string, d os.DirEntry, err error) error {
-		if err != nil || d.IsDir() || strings.HasPrefix(d.Name(), "link_") {
-			return err
-		}
-		m, err := ebpf.LoadPinnedMap(path, nil)
-		if err != nil {
-			return fmt.Errorf("%s: %w", path, err)
-		}
-		defer m.Close()
+	s.eachMap(t, func(m *ebpf.Map) error {
 		if m.Type() != ebpf.Array || m.Flags()&unix.BPF_F_MMAPABLE == 0 {
 			return nil
 		}
@@ -166,14 +157,11 @@ func ringMemory(t *testing.T, s *service) memoryOf {
 		size -= size % os.Getpagesize()
 		data, err := unix.Mmap(m.FD(), 0, size, unix.PROT_READ, unix.MAP_SHARED)
 		if err != nil {
-			return fmt.Errorf("mapping %s: %w", path, err)
+			return fmt.Errorf("mapping it: %w", err)
 		}
 		memory = append(memory, data)
 		return nil
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
 	total := 0
 	for _, m := range memory {
 		total += len(m)

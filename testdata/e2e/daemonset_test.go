@@ -51,26 +51,10 @@ func TestDaemonSet(t *testing.T) {
 			t.Logf("log of the service:\n%s", tryKubectl(t, "-n", swollNamespace, "logs", "-l", "app.kubernetes.io/name=swoll", "--tail=200").stdout)
 		}
 	})
-	var daemon pod
-	eventually(t, "the DaemonSet's pod is ready", func() error {
-		var list struct{ Items []pod }
-		if err := the.get("/api/v1/namespaces/"+swollNamespace+"/pods?labelSelector="+swollLabel, &list); err != nil {
-			return err
-		}
-		if len(list.Items) != 1 {
-			return fmt.Errorf("there are %d", len(list.Items))
-		}
-		daemon = list.Items[0]
-		for _, c := range daemon.Status.Conditions {
-			if c.Type == "Ready" && c.Status == "True" {
-				return nil
-			}
-		}
-		return fmt.Errorf("it is %v", &daemon)
-	})
+	daemon := daemonPod(t)
 
 	template, wanted := daemonSetTemplate(t)
-	pid := servicePID(t, &daemon)
+	pid := servicePID(t, daemon)
 	t.Run("Privileges", func(t *testing.T) { checkPrivileges(t, pid, wanted) })
 	t.Run("MissingCapability", func(t *testing.T) {
 		for _, c := range wanted {

@@ -20,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
 )
 
@@ -427,6 +428,28 @@ func firstExec(events []event, program string) error {
 		return fmt.Errorf("it has nothing of before its execve, so it may not be whole: %v", events[at])
 	}
 	return nil
+}
+
+// eachMap shows f every map that the service has pinned, open until f returns.
+func (s *service) eachMap(t testing.TB, f func(m *ebpf.Map) error) {
+	t.Helper()
+	err := filepath.WalkDir(s.pins, func(path string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() || strings.HasPrefix(d.Name(), "link_") {
+			return err
+		}
+		m, err := ebpf.LoadPinnedMap(path, nil)
+		if err == nil {
+			defer m.Close()
+			err = f(m)
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", path, err)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // mentions tells whether any call of a history has text in an argument.
