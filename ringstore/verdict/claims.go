@@ -157,6 +157,8 @@ func (x *explanation) claims(how *How, words []LastWords) []Claim {
 			Text: "it sent SIGABRT to itself, as abort() does"})
 	}
 	for i := range all {
+		// What has no Seq is in no ring, so that nobody can look it up.
+		all[i].Evidence = slices.DeleteFunc(all[i].Evidence, func(seq uint64) bool { return seq == 0 })
 		slices.Sort(all[i].Evidence)
 		if all[i].Evidence = slices.Compact(all[i].Evidence); len(all[i].Evidence) == 0 {
 			// What no record is evidence of may be so.
@@ -201,11 +203,7 @@ func (s *suspect) killed() *Claim {
 		c.Confidence = High
 	}
 	c.Text = c.brief + ", which its parent waited for"
-	for _, seq := range []uint64{s.process.end.seq, s.waited.seq} {
-		if seq != 0 {
-			c.Evidence = append(c.Evidence, seq)
-		}
-	}
+	c.Evidence = []uint64{s.process.end.seq, s.waited.seq}
 	return c
 }
 
@@ -244,7 +242,7 @@ func (x *explanation) fatal() []uint64 {
 			return []uint64{s.seq}
 		}
 	}
-	if x.dead.end != nil && x.dead.end.seq != 0 {
+	if x.dead.end != nil {
 		return []uint64{x.dead.end.seq}
 	}
 	return nil
@@ -483,9 +481,7 @@ func (x *explanation) hang(m manner) *Claim {
 			}
 			if asked != nil {
 				c.Text += fmt.Sprintf("; %s before its end %s had told it to end", span(x.at-asked.time), decode.SignalName(asked.Signal.Signal))
-				if asked.seq != 0 {
-					c.Evidence = append(c.Evidence, asked.seq)
-				}
+				c.Evidence = append(c.Evidence, asked.seq)
 			}
 			return c
 		case spinning != 0 && m == killed && stuck == 0 && !resting:
@@ -747,9 +743,7 @@ func (x *explanation) claimOf(f *failure, group []*failure, s suspect) Claim {
 	}
 	if s.waited != nil {
 		c.Text = fmt.Sprintf("in process %d (%s), which ended with %d: %s", s.pid, orUnknown(oneLine(s.comm)), exitCode(s.waited.status), c.Text)
-		if s.waited.seq != 0 {
-			c.Evidence = append(c.Evidence, s.waited.seq)
-		}
+		c.Evidence = append(c.Evidence, s.waited.seq)
 	}
 	return c
 }
