@@ -145,15 +145,7 @@ func (v *view) appendOutcome(dst []byte) []byte {
 	case !v.failed():
 		dst = append(dst, `"OK"`...)
 	default:
-		n := int(-e.Ret)
-		name, _ := syscalls.Restart(n)
-		if name == "" {
-			name, _ = syscalls.Errno(n)
-		}
-		if name == "" {
-			name = strconv.Itoa(n)
-		}
-		dst = appendJSONString(dst, name)
+		dst = v.appendError(dst)
 	}
 	dst = append(dst, `,"return":`...)
 	if e.Unfinished {
@@ -175,6 +167,19 @@ func (v *view) appendOutcome(dst []byte) []byte {
 		return strconv.AppendInt(dst, e.Start, 10)
 	}
 	return strconv.AppendInt(dst, e.Start+e.Duration, 10)
+}
+
+// appendError appends the name of the error that the call returned, as a JSON string.
+func (v *view) appendError(dst []byte) []byte {
+	n := int(-v.e.Ret)
+	name, _ := syscalls.Restart(n)
+	if name == "" {
+		name, _ = syscalls.Errno(n)
+	}
+	if name == "" {
+		name = strconv.Itoa(n)
+	}
+	return appendJSONString(dst, name)
 }
 
 // eventName is the value of "event".

@@ -13,11 +13,16 @@ const resultColumn = 40
 // AppendText appends the line that strace -f -ttt -T -o FILE writes for an event, with
 // its newline. Nothing is appended for events that strace has no line for.
 func AppendText(dst []byte, h *ringstore.Meta, e *ringstore.Event) []byte {
+	return appendTextOf(dst, h, e, "")
+}
+
+// appendTextOf is AppendText; resumed is the call that this one goes on with, if it is known.
+func appendTextOf(dst []byte, h *ringstore.Meta, e *ringstore.Event, resumed string) []byte {
 	if !hasLine(e) {
 		return dst
 	}
 	start := len(dst)
-	dst = appendLeader(dst, h, e)
+	dst = appendLeader(dst, e.TID, e.Start+h.WallOffset)
 	switch e.Kind {
 	case ringstore.KindSignal:
 		dst = append(dst, "--- "...)
@@ -33,6 +38,7 @@ func AppendText(dst []byte, h *ringstore.Meta, e *ringstore.Event) []byte {
 		return append(dst, " +++\n"...)
 	}
 	v := viewOf(h.Arch, e)
+	v.resumed = resumed
 	return v.appendLine(dst, start)
 }
 
@@ -52,15 +58,15 @@ func hasLine(e *ringstore.Event) bool {
 	return false
 }
 
-// appendLeader appends the thread and the time.
-func appendLeader(dst []byte, h *ringstore.Meta, e *ringstore.Event) []byte {
+// appendLeader appends the thread and the time, in ns of Unix time.
+func appendLeader(dst []byte, tid uint32, at int64) []byte {
 	from := len(dst)
-	dst = strconv.AppendUint(dst, uint64(e.TID), 10)
+	dst = strconv.AppendUint(dst, uint64(tid), 10)
 	for len(dst)-from < 5 {
 		dst = append(dst, ' ')
 	}
 	dst = append(dst, ' ')
-	dst = appendSeconds(dst, e.Start+h.WallOffset)
+	dst = appendSeconds(dst, at)
 	return append(dst, ' ')
 }
 
@@ -86,14 +92,24 @@ func (v *view) appendLine(dst []byte, start int) []byte {
 	if v.e.Unfinished && (!gone || !complete) {
 		return append(dst, " <unfinished ...>\n"...)
 	}
+	dst = appendClosed(dst, start)
+	if gone && !v.failed() {
+		return append(dst, "?\n"...)
+	}
+	return v.appendReturn(dst)
+}
+
+// appendClosed ends the arguments in a line that began at start, and begins the result.
+func appendClosed(dst []byte, start int) []byte {
 	dst = append(dst, ") "...)
 	for len(dst)-start < resultColumn {
 		dst = append(dst, ' ')
 	}
-	dst = append(dst, "= "...)
-	if gone && !v.failed() {
-		return append(dst, "?\n"...)
-	}
+	return append(dst, "= "...)
+}
+
+// appendReturn appends the result and the duration of a call that returned.
+func (v *view) appendReturn(dst []byte) []byte {
 	dst = v.appendResult(dst)
 	if !v.e.NoEnter {
 		dst = append(dst, " <"...)
@@ -122,6 +138,11 @@ func (v *view) appendArgs(dst []byte, unfinished bool) ([]byte, bool) {
 			dst = appendHex(dst, v.arg(i))
 		}
 		return dst, true
+	}
+	if v.resumed != "" {
+		dst = append(dst, "<... resuming interrupted "...)
+		dst = append(dst, v.resumed...)
+		return append(dst, " ...>"...), true
 	}
 	first := true
 	for i := range v.args {

@@ -16,6 +16,8 @@ type view struct {
 	ret  *syscalls.Ret
 	read []syscalls.Rule
 	word int // bytes of a pointer
+	// resumed is the call that this one goes on with; empty: it is not known, or none.
+	resumed string
 }
 
 var decimal syscalls.Ret

@@ -1,7 +1,6 @@
 package decode
 
 import (
-	"bufio"
 	"fmt"
 	"io"
 	"maps"
@@ -13,10 +12,11 @@ import (
 	"github.com/swoll-recorder/swoll/ringstore"
 )
 
-// The formats of Write and WriteVerdict. An empty format is Text.
+// The formats of Write. An empty format is Text.
 const (
-	Text = "text"
-	JSON = "json"
+	Text     = "text"
+	JSON     = "json"
+	Perfetto = "perfetto" // one JSON document, for a timeline
 )
 
 // Header writes what a reader must know of a history before its calls, in lines that
@@ -103,89 +103,4 @@ func clean(s string) string {
 
 func wallString(m *ringstore.Meta, ns int64) string {
 	return string(appendWall(nil, ns+m.WallOffset))
-}
-
-// CheckFormat returns an error for a format that Write does not know.
-func CheckFormat(format string) error {
-	switch format {
-	case "", Text, JSON:
-		return nil
-	}
-	return fmt.Errorf("unknown format %q: it is %s or %s", format, Text, JSON)
-}
-
-// Write writes the wanted events of histories, merged by time. In text each history's
-// Header comes first, and with f.All a line `# complete from here` stands where the
-// complete part of all of them begins; f.Last counts lines there, so events that strace
-// has no line for do not count.
-func Write(w io.Writer, format string, hs []*ringstore.History, f Filter) error {
-	if err := CheckFormat(format); err != nil {
-		return err
-	}
-	type source struct {
-		h         *ringstore.History
-		container []byte // its JSON
-	}
-	type item struct {
-		e *ringstore.Event
-		s *source
-	}
-	last := f.Last
-	f.Last = 0 // it counts in all histories together
-	var items []item
-	var complete int64 // Unix ns
-	for _, h := range hs {
-		s := &source{h, appendContainer(nil, &h.Meta)}
-		for _, e := range f.Apply(h) {
-			// What has no line does not count among the last ones either.
-			if format == JSON || hasLine(e) {
-				items = append(items, item{e, s})
-			}
-		}
-		complete = max(complete, h.CompleteSince+h.Meta.WallOffset)
-	}
-	if len(hs) > 1 {
-		slices.SortStableFunc(items, func(a, b item) int {
-			x, y := a.e.Start+a.s.h.Meta.WallOffset, b.e.Start+b.s.h.Meta.WallOffset
-			switch {
-			case x < y:
-				return -1
-			case x > y:
-				return 1
-			}
-			return 0
-		})
-	}
-	if last > 0 && len(items) > last {
-		items = items[len(items)-last:]
-	}
-
-	out := bufio.NewWriterSize(w, 64<<10)
-	var line []byte
-	if format != JSON {
-		for _, h := range hs {
-			out.Write(appendHeader(line[:0], h))
-		}
-	}
-	// The marker stands only where something older is above it.
-	mark := format != JSON && f.All && len(items) > 0 && items[0].e.Start+items[0].s.h.Meta.WallOffset < complete
-	for i := range items {
-		e, s := items[i].e, items[i].s
-		if mark && e.Start+s.h.Meta.WallOffset >= complete {
-			mark = false
-			out.WriteString("# complete from here\n")
-		}
-		if format == JSON {
-			line = appendJSON(line[:0], &s.h.Meta, s.container, e)
-		} else {
-			line = AppendText(line[:0], &s.h.Meta, e)
-		}
-		if _, err := out.Write(line); err != nil {
-			return err
-		}
-	}
-	if mark {
-		out.WriteString("# complete from here\n")
-	}
-	return out.Flush()
 }

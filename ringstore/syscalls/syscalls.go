@@ -34,6 +34,10 @@ type Call struct {
 	Flags  CallFlags
 }
 
+// Resumes tells that the kernel makes the call by itself, to go on with one that a signal
+// interrupted.
+func (c *Call) Resumes() bool { return c.Name == "restart_syscall" }
+
 // An Arg is one argument as it is shown.
 type Arg struct {
 	Name   string

@@ -1,0 +1,188 @@
+package decode
+
+import (
+	"bufio"
+	"bytes"
+	"cmp"
+	"container/heap"
+
+	"github.com/swoll-recorder/swoll/ringstore"
+	"github.com/swoll-recorder/swoll/ringstore/syscalls"
+)
+
+// A splitter writes events in the order in which they happened: a call where it began, and
+// again where it returned if something else was written in between.
+type splitter struct {
+	out    *bufio.Writer
+	line   []byte // not ended: the call that began last, if open is not nil
+	open   *inCall
+	ends   returns
+	stuck  map[task]*inCall // calls of which no return is known, by who made them
+	took   []takeovers
+	metas  []*ringstore.Meta
+	number int
+}
+
+// An inCall is a call that has begun, and has not returned.
+type inCall struct {
+	stream int
+	tid    uint32 // that it returns in
+	name   []byte
+	more   bool   // strace shows some arguments when it returns
+	rest   []byte // of the arguments: what strace shows then
+	result []byte // with the duration and the line's end
+	end    int64  // Unix ns
+	number int
+}
+
+func newSplitter(out *bufio.Writer, streams []Stream) *splitter {
+	s := &splitter{out: out, stuck: map[task]*inCall{}}
+	for _, x := range streams {
+		s.took = append(s.took, findTakeovers(x))
+		s.metas = append(s.metas, &x.History.Meta)
+	}
+	return s
+}
+
+// add takes the next event by time; of those that have no line, none.
+func (s *splitter) add(stream int, e *ringstore.Event, resumed string) {
+	m := s.metas[stream]
+	at := e.Start + m.WallOffset
+	s.until(at)
+	if e.Kind == ringstore.KindCall && !e.NoEnter {
+		s.begin(stream, e, resumed)
+		return
+	}
+	if e.Kind == ringstore.KindExit {
+		s.cutOff(stream, e.TID, at)
+		if s.took[stream].replaced(e) {
+			return // strace writes of it when the other thread takes its place
+		}
+	}
+	s.interrupt()
+	s.line = AppendText(s.line[:0], m, e)
+	s.out.Write(s.line)
+}
+
+// begin writes a call as it looks at its entry.
+func (s *splitter) begin(stream int, e *ringstore.Event, resumed string) {
+	m := s.metas[stream]
+	v := viewOf(m.Arch, e)
+	v.resumed = resumed
+	s.interrupt()
+	if e.Unfinished && v.ret.Format == syscalls.RetNone {
+		s.line = AppendText(s.line[:0], m, e) // it never returns: strace knows that
+		s.out.Write(s.line)
+		return
+	}
+	caller := s.took[stream].caller(e)
+	s.line = appendLeader(s.line[:0], caller, e.Start+m.WallOffset)
+	s.number++
+	c := &inCall{stream: stream, tid: e.TID, number: s.number, end: e.Start + e.Duration + m.WallOffset}
+	c.name = v.appendName(nil)
+	s.line = append(append(s.line, c.name...), '(')
+
+	entered, entry := *e, v
+	entered.Unfinished = true
+	entry.e = &entered
+	args := len(s.line)
+	line, complete := entry.appendArgs(s.line, true)
+	s.line, c.more, s.open = line, !complete, c
+	if e.Unfinished {
+		s.stuck[task{stream, e.TID}] = c
+		return
+	}
+	whole, _ := v.appendArgs(nil, false)
+	shown := commonArgs(s.line[args:], whole)
+	s.line = s.line[:args+shown]
+	c.rest = whole[shown:]
+	c.result = v.appendReturn(nil)
+	heap.Push(&s.ends, c)
+}
+
+// commonArgs is how much of what an entry shows of the arguments its return shows the same,
+// whole arguments only.
+func commonArgs(entry, whole []byte) int {
+	if bytes.HasPrefix(whole, entry) {
+		return len(entry)
+	}
+	n := 0
+	for n < len(entry) && n < len(whole) && entry[n] == whole[n] {
+		n++
+	}
+	return bytes.LastIndex(entry[:n], []byte(", ")) + len(", ")
+}
+
+// until writes the returns up to a time, that included: a thread returns before it calls
+// again.
+func (s *splitter) until(at int64) {
+	for len(s.ends) > 0 && s.ends[0].end <= at {
+		c := heap.Pop(&s.ends).(*inCall)
+		s.resume(c, c.end)
+		s.line = append(s.line, c.rest...)
+		s.line = appendClosed(s.line, 0)
+		s.line = append(s.line, c.result...)
+		s.out.Write(s.line)
+	}
+}
+
+// resume goes on with a call's line, or begins its second one.
+func (s *splitter) resume(c *inCall, at int64) {
+	if s.open == c {
+		s.open = nil
+		return
+	}
+	s.interrupt()
+	s.line = appendLeader(s.line[:0], c.tid, at)
+	s.line = append(append(append(s.line, "<... "...), c.name...), " resumed>"...)
+}
+
+// cutOff ends the call that a thread died in.
+func (s *splitter) cutOff(stream int, tid uint32, at int64) {
+	c := s.stuck[task{stream, tid}]
+	if c == nil {
+		return
+	}
+	delete(s.stuck, task{stream, tid})
+	s.resume(c, at)
+	if c.more {
+		s.line = append(s.line, " <unfinished ...>"...)
+	}
+	s.line = appendClosed(s.line, 0)
+	s.line = append(s.line, "?\n"...)
+	s.out.Write(s.line)
+}
+
+// interrupt ends the line of a call that has not returned.
+func (s *splitter) interrupt() {
+	if s.open != nil {
+		s.open = nil
+		s.out.Write(append(s.line, " <unfinished ...>\n"...))
+	}
+}
+
+// done writes what is left: the calls that return after all others began, and the one that
+// began last, if it runs.
+func (s *splitter) done() {
+	for len(s.ends) > 0 {
+		s.until(s.ends[0].end)
+	}
+	s.interrupt()
+}
+
+// returns is a heap of calls by their return.
+type returns []*inCall
+
+func (r returns) Len() int { return len(r) }
+func (r returns) Less(i, j int) bool {
+	return cmp.Or(cmp.Compare(r[i].end, r[j].end), cmp.Compare(r[i].number, r[j].number)) < 0
+}
+func (r returns) Swap(i, j int) { r[i], r[j] = r[j], r[i] }
+func (r *returns) Push(x any)   { *r = append(*r, x.(*inCall)) }
+func (r *returns) Pop() any {
+	old := *r
+	last := old[len(old)-1]
+	old[len(old)-1] = nil
+	*r = old[:len(old)-1]
+	return last
+}
