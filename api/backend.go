@@ -16,13 +16,15 @@ type Selector struct {
 // DumpQuery says what of a history is wanted, and how. Its zero value is all that is
 // complete, as text.
 type DumpQuery struct {
-	Format   string        // "text" (or ""), "json"
+	Format   string        // "text" (or ""), "json", "perfetto"
 	Since    time.Duration // only calls that ended in this time before the history's instant; 0: all
 	Last     int           // only the last N; 0: all
 	Syscalls []string      // only these; empty: all, and events that are no calls
 	Errors   bool          // only failed calls
 	PID      uint32        // only this process (or thread); 0: all
 	All      bool          // also what is older than the complete part
+	Split    bool          // in text, calls in two lines where other lines come between
+	NoHeader bool          // no lines of text that are not strace's before the first call
 }
 
 // Backend is what the server serves. Its errors are of type *Error where the caller is
@@ -32,6 +34,9 @@ type Backend interface {
 	// Dump writes the merged histories of the selected containers. It fails before the
 	// first byte is written, or not for reasons of its own.
 	Dump(ctx context.Context, sel Selector, q DumpQuery, w io.Writer) error
+	// DumpNode is Dump for all containers of the node, one after the other; the format
+	// perfetto puts them on one time line.
+	DumpNode(ctx context.Context, q DumpQuery, w io.Writer) error
 	// DumpCgroup is Dump for the container whose cgroup path ends in path.
 	DumpCgroup(ctx context.Context, path string, q DumpQuery, w io.Writer) error
 	// Freeze and Thaw return how many rings changed. A nil selector is the whole node.

@@ -15,7 +15,7 @@ import (
 // The query parameters of requests.
 var (
 	selectorQuery = []string{"container", "instance"}
-	filterQuery   = []string{"format", "since", "last", "syscall", "errors", "pid", "all"}
+	filterQuery   = []string{"format", "since", "last", "syscall", "errors", "pid", "all", "split", "header"}
 	formatQuery   = []string{"format"}
 )
 
@@ -58,7 +58,7 @@ func (c *call) selector() (Selector, error) {
 }
 
 func (c *call) dumpQuery() (q DumpQuery, err error) {
-	if q.Format, err = c.format(); err != nil {
+	if q.Format, err = c.format("text", "json", "perfetto"); err != nil {
 		return q, err
 	}
 	if c.query.Has("since") {
@@ -93,23 +93,30 @@ func (c *call) dumpQuery() (q DumpQuery, err error) {
 	if q.Errors, err = c.flag("errors"); err != nil {
 		return q, err
 	}
-	q.All, err = c.flag("all")
-	return q, err
+	if q.All, err = c.flag("all"); err != nil {
+		return q, err
+	}
+	if q.Split, err = c.flag("split"); err != nil {
+		return q, err
+	}
+	if c.query.Has("header") {
+		header, err := c.flag("header")
+		q.NoHeader = !header
+		return q, err
+	}
+	return q, nil
 }
 
-// format is "text" where none is asked for.
-func (c *call) format() (string, error) {
-	switch v := c.query.Get("format"); v {
-	case "text", "json":
+// format is one of those that there can be; the first where none is asked for.
+func (c *call) format(can ...string) (string, error) {
+	v := c.query.Get("format")
+	switch {
+	case slices.Contains(can, v):
 		return v, nil
-	case "":
-		if !c.query.Has("format") {
-			return "text", nil
-		}
-		fallthrough
-	default:
-		return "", badParam("format", v, "one of text, json")
+	case !c.query.Has("format"):
+		return can[0], nil
 	}
+	return "", badParam("format", v, "one of "+strings.Join(can, ", "))
 }
 
 // flag is true where the parameter stands without a value, too.

@@ -50,6 +50,7 @@ func init() {
 		{"DELETE", snapshot, PermitWrite, "delete", nil, (*Server).deleteSnapshot},
 		{"POST", "/v1/recordings", PermitWrite, "record", nil, (*Server).record},
 		{"DELETE", "/v1/recordings/{name}", PermitWrite, "forget", nil, (*Server).forget},
+		{"GET", "/v1/dump", PermitRead, "dump", filterQuery, (*Server).dumpNode},
 		{"POST", "/v1/freeze", PermitWrite, "freeze", nil, (*Server).freeze},
 		{"POST", "/v1/thaw", PermitWrite, "thaw", nil, (*Server).thaw},
 		{"GET", "/v1/version", PermitRead, "", nil, (*Server).version},
@@ -122,12 +123,22 @@ func (s *Server) dump(w *response, c *call) error {
 	})
 }
 
+func (s *Server) dumpNode(w *response, c *call) error {
+	q, err := c.dumpQuery()
+	if err != nil {
+		return err
+	}
+	return s.history(w, c, dumpType(q.Format), func(out io.Writer) error {
+		return s.cfg.Backend.DumpNode(c.Context(), q, out)
+	})
+}
+
 func (s *Server) explainPod(w *response, c *call) error {
 	sel, err := c.selector()
 	if err != nil {
 		return err
 	}
-	format, err := c.format()
+	format, err := c.format("text", "json")
 	if err != nil {
 		return err
 	}
@@ -206,7 +217,7 @@ func (s *Server) snapshotDump(w *response, c *call) error {
 }
 
 func (s *Server) explain(w *response, c *call) error {
-	format, err := c.format()
+	format, err := c.format("text", "json")
 	if err != nil {
 		return err
 	}
@@ -421,8 +432,11 @@ func (s *Server) takeTurn(ctx context.Context) error {
 }
 
 func dumpType(format string) string {
-	if format == "json" {
+	switch format {
+	case "json":
 		return typeLines
+	case "perfetto":
+		return typeJSON
 	}
 	return typeText
 }

@@ -123,6 +123,11 @@ func (c *Client) Dump(ctx context.Context, sel api.Selector, q api.DumpQuery, w 
 	return c.stream(ctx, podPath(sel.Namespace, sel.Pod)+"/dump", v, w)
 }
 
+// DumpNode writes the histories of all containers of the node to w.
+func (c *Client) DumpNode(ctx context.Context, q api.DumpQuery, w io.Writer) error {
+	return c.stream(ctx, "/v1/dump", dumpValues(q), w)
+}
+
 // ExplainPod writes the verdict on the present history of a container to w; format is
 // "text" (or "") or "json".
 func (c *Client) ExplainPod(ctx context.Context, sel api.Selector, format string, w io.Writer) error {
@@ -279,6 +284,12 @@ func dumpValues(q api.DumpQuery) url.Values {
 	}
 	if q.All {
 		v.Set("all", "true")
+	}
+	if q.Split {
+		v.Set("split", "true")
+	}
+	if q.NoHeader {
+		v.Set("header", "false")
 	}
 	return v
 }

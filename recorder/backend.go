@@ -225,6 +225,19 @@ func (r *Recorder) histories(list []*instance) ([]*ringstore.History, error) {
 	return hs, nil
 }
 
+// streams is histories with the events apart.
+func (r *Recorder) streams(list []*instance) ([]decode.Stream, error) {
+	metas, images, err := r.copyRings(list)
+	if err != nil {
+		return nil, err
+	}
+	streams := make([]decode.Stream, len(images))
+	for n, img := range images {
+		streams[n].History, streams[n].Events = img.Stream(*metas[n])
+	}
+	return streams, nil
+}
+
 // filterOf is what decode calls a query. Names that no call has are an error: the answer
 // would be empty, and read as "it made no such call".
 func filterOf(q api.DumpQuery) (decode.Filter, error) {
@@ -234,6 +247,10 @@ func filterOf(q api.DumpQuery) (decode.Filter, error) {
 		}
 	}
 	return decode.Filter{Since: q.Since, Last: q.Last, Syscalls: q.Syscalls, Errors: q.Errors, PID: q.PID, All: q.All}, nil
+}
+
+func styleOf(q api.DumpQuery) decode.Style {
+	return decode.Style{Split: q.Split, NoHeader: q.NoHeader}
 }
 
 // Dump implements api.Backend.
@@ -250,11 +267,75 @@ func (r *Recorder) dump(list []*instance, q api.DumpQuery, w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	hs, err := r.histories(list)
+	streams, err := r.streams(list)
 	if err != nil {
 		return err
 	}
-	return decode.Write(w, q.Format, hs, filter)
+	return decode.WriteStreams(w, q.Format, streams, filter, styleOf(q))
+}
+
+// DumpNode implements api.Backend. One ring is copied at a time: all of them at once might
+// be more than the service may hold.
+func (r *Recorder) DumpNode(ctx context.Context, q api.DumpQuery, w io.Writer) error {
+	filter, err := filterOf(q)
+	if err != nil {
+		return err
+	}
+	r.refresh()
+	list := r.all()
+	var line *decode.TimeLine
+	if q.Format == decode.Perfetto {
+		oldest, err := r.oldest(list)
+		if err != nil {
+			return err
+		}
+		from := oldest
+		if q.Since > 0 {
+			from = monotonic() + r.wallOffset() - int64(q.Since)
+		}
+		line = decode.NewTimeLine(w, filter, oldest, from)
+	}
+	for _, i := range list {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		streams, err := r.streams([]*instance{i})
+		if errors.Is(err, api.ErrNotFound) {
+			continue // it was freed meanwhile
+		}
+		if err == nil && line != nil {
+			err = line.Add(streams[0])
+		} else if err == nil {
+			err = decode.WriteStreams(w, q.Format, streams, filter, styleOf(q))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if line != nil {
+		return line.Close()
+	}
+	return nil
+}
+
+// oldest is when the oldest record of all instances began, Unix ns; without any, now.
+func (r *Recorder) oldest(list []*instance) (int64, error) {
+	oldest := monotonic()
+	for _, i := range list {
+		var err error
+		i.alive(func() {
+			var ring *ringstore.Ring
+			if ring, err = ringstore.NewRing(r.k.ring(i.ring), r.k.shape); err == nil {
+				if stat := ring.Stat(monotonic); stat.Oldest != 0 {
+					oldest = min(oldest, stat.Oldest)
+				}
+			}
+		})
+		if err != nil {
+			return 0, err
+		}
+	}
+	return oldest + r.wallOffset(), nil
 }
 
 // DumpCgroup implements api.Backend.
@@ -449,7 +530,8 @@ func (r *Recorder) SnapshotDump(_ context.Context, id string, q api.DumpQuery, w
 	if err != nil {
 		return err
 	}
-	return decode.Write(w, q.Format, []*ringstore.History{snap.History()}, filter)
+	h, events := snap.Stream()
+	return decode.WriteStreams(w, q.Format, []decode.Stream{{History: h, Events: events}}, filter, styleOf(q))
 }
 
 // Explain implements api.Backend.

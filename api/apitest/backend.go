@@ -97,8 +97,8 @@ func (b *Backend) write(w io.Writer, what string, q api.DumpQuery) error {
 	if b.OnDump != nil {
 		return b.OnDump(w)
 	}
-	_, err := fmt.Fprintf(w, "# %s format=%s since=%s last=%d syscalls=%s errors=%t pid=%d all=%t\n%s", what,
-		q.Format, q.Since, q.Last, strings.Join(q.Syscalls, ","), q.Errors, q.PID, q.All, b.Calls)
+	_, err := fmt.Fprintf(w, "# %s format=%s since=%s last=%d syscalls=%s errors=%t pid=%d all=%t split=%t header=%t\n%s", what,
+		q.Format, q.Since, q.Last, strings.Join(q.Syscalls, ","), q.Errors, q.PID, q.All, q.Split, !q.NoHeader, b.Calls)
 	return err
 }
 
@@ -111,6 +111,13 @@ func (b *Backend) Dump(_ context.Context, sel api.Selector, q api.DumpQuery, w i
 	if err != nil {
 		return err
 	}
+	return b.write(w, strings.Join(what, " "), q)
+}
+
+// DumpNode is Dump of all.
+func (b *Backend) DumpNode(_ context.Context, q api.DumpQuery, w io.Writer) error {
+	var what []string
+	b.find(nil, func(p *api.Pod, c *api.Container) { what = append(what, p.Namespace+"/"+p.Name+"/"+c.Name) })
 	return b.write(w, strings.Join(what, " "), q)
 }
 

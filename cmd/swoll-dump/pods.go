@@ -200,6 +200,8 @@ func (f *filter) flags(cmd *cobra.Command) {
 	g.BoolVar(&f.Errors, "errors", false, "only failed calls")
 	g.Uint32Var(&f.PID, "pid", 0, "only this `process` or thread")
 	g.BoolVar(&f.All, "all", false, "also what is held from before the history is complete")
+	g.BoolVar(&f.Split, "split", false, "in the order of time, as strace does: calls in two lines where others come between")
+	g.BoolVar(&f.NoHeader, "no-headers", false, "begin with the first call")
 }
 
 // query checks the flags as the service would.
@@ -220,22 +222,38 @@ func (f *filter) query(cmd *cobra.Command, format string) (api.DumpQuery, error)
 func (a *app) dumpCommand() *cobra.Command {
 	var s selection
 	var f filter
+	var node bool
 	cmd := &cobra.Command{
-		Use:   "dump POD",
+		Use:   "dump POD | --all-pods",
 		Short: "The history up to now, oldest first; recording goes on",
 		Example: `  swoll-dump dump web
   swoll-dump dump default/web -c app --since 5s --errors
-  swoll-dump dump web -o json | jq 'select(.error=="ENOENT").args.pathname'`,
-		Args:              cobra.ExactArgs(1),
+  swoll-dump dump web -o json | jq 'select(.error=="ENOENT").args.pathname'
+  swoll-dump dump -A -o perfetto > node.json # for ui.perfetto.dev`,
+		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: a.completePods,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			format, err := a.format("text", "json")
+			format, err := a.format("text", "json", "perfetto")
 			if err != nil {
 				return err
 			}
 			q, err := f.query(cmd, format)
 			if err != nil {
 				return err
+			}
+			if node == (len(args) == 1) {
+				return usagef("dump takes either a POD or --all-pods")
+			}
+			if node {
+				if s.given(cmd) {
+					return usagef("--all-pods means all containers: it goes without --container, --instance, --previous and --first")
+				}
+				svc, err := a.oneNode(cmd.Context())
+				if err != nil {
+					return err
+				}
+				out := a.colored()
+				return cmp.Or(svc.DumpNode(cmd.Context(), q, out), out.Flush())
 			}
 			svc, sel, err := s.of(a, cmd, args[0])
 			if err != nil {
@@ -258,6 +276,7 @@ func (a *app) dumpCommand() *cobra.Command {
 	s.flags(cmd)
 	s.lives(cmd)
 	f.flags(cmd)
+	cmd.Flags().BoolVarP(&node, "all-pods", "A", false, "all containers of the node, one after the other; with -o perfetto, on one time line")
 	return cmd
 }
 

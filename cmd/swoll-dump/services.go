@@ -258,6 +258,20 @@ func (a *app) pod(ctx context.Context, arg string) (s service, namespace, name s
 	return s, namespace, name, err
 }
 
+// oneNode is the service of the one node that is meant.
+func (a *app) oneNode(ctx context.Context) (service, error) {
+	if a.fleet == nil {
+		return service{Client: a.client}, nil
+	}
+	if err := a.fleet.list(ctx); err != nil {
+		return service{}, err
+	}
+	if len(a.fleet.services) != 1 {
+		return service{}, usagef("the cluster has %s: name one with --node", count(len(a.fleet.services), "node"))
+	}
+	return a.fleet.services[0], nil
+}
+
 // podByName finds the one namespace, on this machine, that has a pod of that name.
 func (a *app) podByName(ctx context.Context, arg string) (namespace, name string, err error) {
 	pods, err := a.client.Pods(ctx)

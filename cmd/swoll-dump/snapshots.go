@@ -181,11 +181,13 @@ func noFile(arg string) error {
 func (a *app) showCommand() *cobra.Command {
 	var f filter
 	cmd := &cobra.Command{
-		Use:   "show ID|FILE",
+		Use:   "show ID|FILE...",
 		Short: "The calls of a snapshot, or of a snapshot's file",
-		Args:  cobra.ExactArgs(1),
+		Long: `Show writes the calls of a snapshot; of several, in the order of time. With -o
+perfetto they are on one time line, for ui.perfetto.dev.`,
+		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			format, err := a.format("text", "json")
+			format, err := a.format("text", "json", "perfetto")
 			if err != nil {
 				return err
 			}
@@ -194,29 +196,41 @@ func (a *app) showCommand() *cobra.Command {
 				return err
 			}
 			out := a.colored()
-			snap, damage := openFile(args[0])
-			switch {
-			case snap != nil:
-				h := snap.History()
+			var streams []decode.Stream
+			var damaged error
+			for _, arg := range args {
+				snap, damage := openFile(arg)
+				switch {
+				case snap != nil:
+					damaged = errors.Join(damaged, damage)
+				case damage != nil:
+					return damage
+				case looksLikeFile(arg):
+					return noFile(arg)
+				default:
+					svc, err := a.serviceOfSnapshot(cmd.Context(), arg)
+					if err != nil {
+						return err
+					}
+					if len(args) == 1 {
+						return cmp.Or(svc.SnapshotDump(cmd.Context(), arg, q, out), out.Flush())
+					}
+					if snap, err = download(cmd.Context(), svc, arg); err != nil {
+						return err
+					}
+				}
+				h, events := snap.Stream()
 				for _, name := range q.Syscalls {
 					if syscalls.ByName(h.Meta.Arch, name) == nil && !strings.HasPrefix(name, "syscall_") {
 						return usagef("--syscall %q: %s has no such system call", name, h.Meta.Arch)
 					}
 				}
-				err = decode.Write(out, q.Format, []*ringstore.History{h}, decode.Filter{
-					Since: q.Since, Last: q.Last, Syscalls: q.Syscalls, Errors: q.Errors, PID: q.PID, All: q.All,
-				})
-			case damage != nil:
-				return damage
-			case looksLikeFile(args[0]):
-				return noFile(args[0])
-			default:
-				var svc service
-				if svc, err = a.serviceOfSnapshot(cmd.Context(), args[0]); err == nil {
-					err = svc.SnapshotDump(cmd.Context(), args[0], q, out)
-				}
+				streams = append(streams, decode.Stream{History: h, Events: events})
 			}
-			return cmp.Or(err, out.Flush(), damage)
+			err = decode.WriteStreams(out, q.Format, streams, decode.Filter{
+				Since: q.Since, Last: q.Last, Syscalls: q.Syscalls, Errors: q.Errors, PID: q.PID, All: q.All,
+			}, decode.Style{Split: q.Split, NoHeader: q.NoHeader})
+			return cmp.Or(err, out.Flush(), damaged)
 		},
 	}
 	f.flags(cmd)

@@ -40,43 +40,104 @@ const (
 
 // writePerfetto writes the wanted events of histories on one time line.
 func writePerfetto(w io.Writer, streams []Stream, f Filter) error {
-	p := &perfetto{out: bufio.NewWriterSize(w, 64<<10), filter: f, used: map[uint32]uint32{}}
-	wants := func(i int, e *ringstore.Event) bool { return f.wants(streams[i].History, e) }
-	skip := f.skip(streams, wants)
-	for i, s := range streams {
+	oldest, from := int64(math.MaxInt64), int64(math.MaxInt64)
+	for _, s := range streams {
 		h := s.History
-		p.tracks = append(p.tracks, &track{
-			h: h, number: i, name: trackName(&h.Meta), took: findTakeovers(s),
-			processes: map[uint32]*process{}, threads: map[uint32]*thread{},
-		})
+		at := h.Now
+		if h.Oldest != 0 {
+			at = h.Oldest
+		}
+		oldest = min(oldest, at+h.Meta.WallOffset)
+		for e := range s.Events {
+			if f.wants(h, e) {
+				from = min(from, e.Start+h.Meta.WallOffset)
+				break
+			}
+		}
 	}
+	skip := make([]int, len(streams))
+	wants := func(i int, e *ringstore.Event) bool { return f.wants(streams[i].History, e) }
+	if n := f.skip(streams, wants); n > 0 {
+		for i, e := range inOrder(streams) {
+			if !wants(i, e) {
+				continue
+			}
+			if n == 0 {
+				from = e.Start + streams[i].History.Meta.WallOffset
+				break
+			}
+			n--
+			skip[i]++
+		}
+	}
+	if len(streams) == 0 {
+		oldest, from = 0, 0
+	}
+	t := NewTimeLine(w, f, min(oldest, from), from)
+	for i, s := range streams {
+		if err := t.add(s, skip[i]); err != nil {
+			return err
+		}
+	}
+	return t.Close()
+}
+
+// A TimeLine writes histories, one after the other, as one trace for Perfetto: so only one
+// of them has to be at hand at a time.
+type TimeLine struct{ p perfetto }
+
+// NewTimeLine begins a trace. Nothing in it may be older than oldest, and what is missing
+// from a history since from is told; both are Unix ns. Of each history the events that f
+// wants are shown.
+func NewTimeLine(w io.Writer, f Filter, oldest, from int64) *TimeLine {
+	const day = int64(24 * time.Hour)
+	base := oldest - (oldest%day+day)%day
+	t := &TimeLine{perfetto{out: bufio.NewWriterSize(w, 64<<10), filter: f, used: map[uint32]uint32{}, from: max(from, oldest), base: base}}
+	p := &t.p
+	p.buf = append(p.buf, `{"metadata":{"recorder":"swoll","timeZero":"`...)
+	p.buf = appendWall(p.buf, base)
+	p.buf = append(p.buf, `","timeZeroUnixNanos":"`...)
+	p.buf = strconv.AppendInt(p.buf, base, 10)
+	p.buf = append(p.buf, `"},"traceEvents":[`...)
+	return t
+}
+
+// Add writes a history.
+func (t *TimeLine) Add(s Stream) error {
+	streams := []Stream{s}
+	return t.add(s, t.p.filter.skip(streams, func(_ int, e *ringstore.Event) bool { return t.p.filter.wants(s.History, e) }))
+}
+
+// add is Add without the first of the wanted events.
+func (t *TimeLine) add(s Stream, skip int) error {
+	p, h := &t.p, s.History
+	k := &track{
+		h: h, number: p.tracks, name: trackName(&h.Meta), took: findTakeovers(s),
+		processes: map[uint32]*process{}, threads: map[uint32]*thread{},
+	}
+	p.tracks++
+	p.describe(k)
 	resumed := resumptions{}
-	for i, e := range inOrder(streams) {
-		t := p.tracks[i]
-		wanted := wants(i, e)
+	for e := range s.Events {
+		wanted := p.filter.wants(h, e)
 		if wanted && skip > 0 {
 			wanted, skip = false, skip-1
 		}
-		if wanted && !p.begun {
-			p.begin(e.Start + t.h.Meta.WallOffset)
-		}
-		p.event(t, e, wanted, resumed.of(i, t.h.Meta.Arch, e))
+		p.event(k, e, wanted, resumed.of(0, h.Meta.Arch, e))
 		if err := p.flush(); err != nil {
 			return err
 		}
 	}
-	if !p.begun {
-		first := int64(math.MaxInt64)
-		for _, t := range p.tracks {
-			first = min(first, t.h.Now+t.h.Meta.WallOffset)
-		}
-		p.begin(first)
-	}
-	p.buf = append(p.buf, "\n]}\n"...)
-	if err := p.flush(); err != nil {
+	return nil
+}
+
+// Close ends the trace.
+func (t *TimeLine) Close() error {
+	t.p.buf = append(t.p.buf, "\n]}\n"...)
+	if err := t.p.flush(); err != nil {
 		return err
 	}
-	return p.out.Flush()
+	return t.p.out.Flush()
 }
 
 // trackName names the container of a history.
@@ -94,16 +155,15 @@ func trackName(m *ringstore.Meta) string {
 	return name
 }
 
-// A perfetto writes a trace.
+// A perfetto is the writing of a trace.
 type perfetto struct {
 	out    *bufio.Writer
 	buf    []byte // written by flush
 	filter Filter
-	tracks []*track
+	tracks int
 	used   map[uint32]uint32 // how often an id was given away
-	begun  bool
 	comma  bool
-	first  int64 // of what is shown, Unix ns
+	from   int64 // since when it is told what is missing, Unix ns
 	base   int64 // what times count from, Unix ns
 	flows  uint64
 }
@@ -134,28 +194,9 @@ type thread struct {
 }
 
 func (p *perfetto) flush() error {
-	if !p.begun {
-		p.buf = p.buf[:0]
-		return nil
-	}
 	_, err := p.out.Write(p.buf)
 	p.buf = p.buf[:0]
 	return err
-}
-
-// begin writes what comes before the events; the first of them is at a time.
-func (p *perfetto) begin(first int64) {
-	p.begun, p.first = true, first
-	const day = int64(24 * time.Hour)
-	p.base = first - ((first%day)+day)%day
-	p.buf = append(p.buf[:0], `{"metadata":{"recorder":"swoll","timeZero":"`...)
-	p.buf = appendWall(p.buf, p.base)
-	p.buf = append(p.buf, `","timeZeroUnixNanos":"`...)
-	p.buf = strconv.AppendInt(p.buf, p.base, 10)
-	p.buf = append(p.buf, `"},"traceEvents":[`...)
-	for _, t := range p.tracks {
-		p.describe(t)
-	}
 }
 
 // describe draws what a reader must know of a history, so that nobody takes what is missing
@@ -165,7 +206,7 @@ func (p *perfetto) describe(t *track) {
 	pid := uint32(recorderPID + 10*t.number)
 	p.named("process_name", pid, pid, "recorder of "+t.name)
 	p.sorted(pid, 2*t.number)
-	from, to := p.first, h.Now+m.WallOffset
+	from, to := p.from, h.Now+m.WallOffset
 	slice := func(tid uint32, name string, from, to int64, args string) {
 		if from >= to {
 			return
@@ -177,6 +218,11 @@ func (p *perfetto) describe(t *track) {
 	}
 	row := pid
 	p.named("thread_name", pid, row, "complete")
+	if armed := m.Armed + m.WallOffset; armed > from && armed <= to {
+		from = armed
+		p.instant("recorder", "recording began", pid, row, armed)
+		p.buf = append(p.buf, '}')
+	}
 	complete := min(max(h.CompleteSince+m.WallOffset, from), to)
 	if h.CompleteSince <= m.Armed {
 		complete = from
@@ -355,7 +401,7 @@ func (p *perfetto) show(t *track, x *thread, e *ringstore.Event) {
 	if e.Known {
 		p.name(t, x, e)
 	}
-	if complete := t.h.CompleteSince; !x.marked && complete > t.h.Meta.Armed && complete <= t.h.Now && complete+t.h.Meta.WallOffset > p.first {
+	if complete := t.h.CompleteSince; !x.marked && complete > t.h.Meta.Armed && complete <= t.h.Now && complete+t.h.Meta.WallOffset > p.from {
 		p.instant("recorder", "complete from here", x.process.id, x.id, complete+t.h.Meta.WallOffset)
 		p.buf = append(p.buf, `,"args":{"before":"earlier calls may have been overwritten"}}`...)
 	}
@@ -392,9 +438,6 @@ func (p *perfetto) nameProcess(t *track, x *process, name string, id uint32) {
 // event draws one event, if it is wanted; who lives is followed in any case.
 func (p *perfetto) event(t *track, e *ringstore.Event, wanted bool, resumed string) {
 	at := e.Start + t.h.Meta.WallOffset
-	if !p.begun {
-		wanted = false
-	}
 	if e.Kind == ringstore.KindCall {
 		if caller := t.took.caller(e); caller != e.TID {
 			// It is drawn where it was made. Whose name is known is who it became.

@@ -1,0 +1,374 @@
+package decode
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"iter"
+	"math"
+	"math/rand/v2"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/swoll-recorder/swoll/ringstore"
+	"github.com/swoll-recorder/swoll/ringstore/decode/perfettotest"
+)
+
+// sinceMidnight is how long before a history of meta's the day began, ns.
+const sinceMidnight = 1_700_000_000 % 86_400 * 1e9
+
+// named says who made an event.
+func named(comm string, e *ringstore.Event) *ringstore.Event {
+	e.Known, e.Comm = true, comm
+	return e
+}
+
+// of changes the process of an event.
+func of(pid uint32, e *ringstore.Event) *ringstore.Event {
+	e.PID = pid
+	return e
+}
+
+func fork(child, process uint32) *ringstore.Event {
+	return &ringstore.Event{Kind: ringstore.KindFork, Fork: &ringstore.Fork{ChildTID: child, ChildPID: process}}
+}
+
+func executed(old uint32, file string) *ringstore.Event {
+	return &ringstore.Event{Kind: ringstore.KindExec, Exec: &ringstore.Exec{OldTID: old, Filename: ringstore.Capture{Data: []byte(file)}}}
+}
+
+// drawn is what Perfetto makes of histories.
+func drawn(t testing.TB, f Filter, hs ...*ringstore.History) *perfettotest.Trace {
+	t.Helper()
+	var b bytes.Buffer
+	if err := Write(&b, Perfetto, hs, f); err != nil {
+		t.Fatal(err)
+	}
+	trace, err := perfettotest.Read(&b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return trace
+}
+
+// rows shows the slices of those tracks that are not the recorder's: thread, name, times in
+// microseconds, and how deep they lie.
+func rows(trace *perfettotest.Trace) (out []string) {
+	day := int64(sinceMidnight)
+	for _, s := range trace.Slices {
+		if strings.HasPrefix(s.Process, "recorder of ") {
+			continue
+		}
+		until := "…"
+		if s.Duration != perfettotest.Open {
+			until = fmt.Sprint((s.Start + s.Duration - day) / 1000)
+		}
+		out = append(out, fmt.Sprintf("%s%d/%d %s [%d,%s]", strings.Repeat("  ", s.Depth), s.PID, s.TID, s.Name, (s.Start-day)/1000, until))
+	}
+	return out
+}
+
+func flows(trace *perfettotest.Trace) (out []string) {
+	for _, f := range trace.Flows {
+		from, to := trace.Slices[f.From], trace.Slices[f.To]
+		out = append(out, fmt.Sprintf("%s: %d %s -> %d %s", f.Name, from.TID, from.Name, to.TID, to.Name))
+	}
+	return out
+}
+
+// TestPerfetto: a family of processes, as it is drawn.
+func TestPerfetto(t *testing.T) {
+	signal := &ringstore.Event{Kind: ringstore.KindSignal, Signal: &ringstore.Signal{Signal: 11, Code: 1, Addr: 16, Fatal: true}}
+	h := inTime(
+		at(0, 9, 100, named("sh", call("clone", 110, 0x11, 0, 0, 0, 0))),
+		at(4, 0, 100, named("sh", fork(110, 110))),
+		of(110, at(12, 20, 110, named("sh", call("execve", 0, 0, 0, 0)))),
+		at(13, 0, 100, named("sh", running(call("wait4", 0, ^uint64(0), 0, 0, 0)))),
+		of(110, at(30, 0, 110, named("app", executed(110, "/bin/app")))),
+		of(110, at(40, 9, 110, named("app", call("clone", 111, 0x10900, 0, 0, 0, 0)))),
+		of(110, at(45, 0, 110, named("app", fork(111, 110)))),
+		of(110, at(50, 0, 110, named("app", running(futex(0))))),
+		of(110, at(51, 3, 111, named("worker", call("openat", -2, ^uint64(99), 0x5000, 0, 0)))),
+		of(110, at(60, 0, 111, named("worker", signal))),
+		of(110, at(62, 0, 110, named("app", exit(0x8b, false)))),
+		of(110, at(63, 0, 111, named("worker", exit(0x8b, true)))),
+	)
+	trace := drawn(t, Filter{}, h)
+	want := []string{
+		"100/100 clone [0,9]", "  100/100 fork [4,4]",
+		"110/110 execve [12,32]", "100/100 wait4 [13,…]", "  110/110 exec /bin/app [30,30]",
+		"110/110 clone [40,49]", "  110/110 new thread [45,45]", "110/110 futex [50,62]",
+		"110/111 openat [51,54]", "110/111 SIGSEGV [60,60]",
+		"110/110 killed by SIGSEGV (core dumped) [62,62]", "110/111 killed by SIGSEGV (core dumped) [63,63]",
+	}
+	if diff := cmp.Diff(want, rows(trace)); diff != "" {
+		t.Errorf("slices (-want +got):\n%s", diff)
+	}
+	arrows := []string{
+		"fork: 100 fork -> 110 execve", "exec: 110 exec /bin/app -> 110 clone", "fork: 110 new thread -> 111 openat",
+	}
+	if diff := cmp.Diff(arrows, flows(trace)); diff != "" {
+		t.Errorf("flows (-want +got):\n%s", diff)
+	}
+	names := map[string]bool{}
+	for _, s := range trace.Slices {
+		names[s.Process+" | "+s.Thread] = true
+	}
+	wantNames := map[string]bool{
+		"sh (shop/web/app) | sh": true, "app (shop/web/app) | app": true, "app (shop/web/app) | worker": true,
+		"recorder of shop/web/app | complete": true,
+	}
+	if diff := cmp.Diff(wantNames, names); diff != "" {
+		t.Errorf("names (-want +got):\n%s", diff)
+	}
+	for _, s := range trace.Slices {
+		var want map[string]any
+		switch s.Name {
+		case "openat":
+			want = map[string]any{
+				"args":   map[string]any{"dfd": "AT_FDCWD", "pathname": "0x5000", "flags": []any{"O_RDONLY"}},
+				"result": "-1 ENOENT (No such file or directory)", "return": -2.0, "error": "ENOENT", "seq": 9.0,
+			}
+			if s.Category != "FileSystem" {
+				t.Errorf("openat's category is %s", s.Category)
+			}
+		case "futex":
+			delete(s.Args, "args")
+			want = map[string]any{"unfinished": true, "end": "the thread ended in this call"}
+		default:
+			continue
+		}
+		if diff := cmp.Diff(want, s.Args); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", s.Name, diff)
+		}
+	}
+	if zero := trace.Metadata["timeZero"]; zero != "2023-11-14T00:00:00.000000Z" {
+		t.Errorf("times count from %v", zero)
+	}
+}
+
+// TestPerfettoExecByThread: a call to execve is drawn where it was made, and leads to the
+// first thread, whose id the caller takes over.
+func TestPerfettoExecByThread(t *testing.T) {
+	h := inTime(
+		at(0, 0, 100, running(futex(0))), at(1, 2, 101, call("getpid", 100)), at(4, 9, 100, call("execve", 0, 0, 0, 0)),
+		at(6, 0, 100, exit(0, false)), at(8, 0, 100, executed(101, "/bin/true")), at(20, 1, 100, call("getuid", 0)),
+		at(30, 1, 101, call("getgid", 0)), // another thread that got the id
+	)
+	trace := drawn(t, Filter{}, h)
+	want := []string{
+		"100/100 futex [0,6]", "100/101 getpid [1,3]", "100/101 execve [4,13]", "100/100 exited with 0 [6,6]",
+		"100/100 exec /bin/true [8,8]", "100/100 getuid [20,21]", "100/10000101 getgid [30,31]",
+	}
+	if diff := cmp.Diff(want, rows(trace)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"exec: 101 execve -> 100 exec /bin/true"}, flows(trace)); diff != "" {
+		t.Errorf("flows (-want +got):\n%s", diff)
+	}
+}
+
+// TestPerfettoIdsAreUsedAgain: tasks that had one id, one after the other or in different
+// containers, are drawn apart.
+func TestPerfettoIdsAreUsedAgain(t *testing.T) {
+	h := inTime(
+		at(0, 1, 100, named("one", call("getpid", 100))), at(2, 0, 100, named("one", exit(0, true))),
+		at(3, 1, 100, named("two", call("getpid", 100))),
+		at(5, 0, 99, of(99, fork(100, 100))), // its end was not seen
+		at(6, 0, 100, named("three", running(call("getpid", 100)))),
+	)
+	h.Events[3].PID = 99
+	other := inTime(at(4, 1, 100, named("four", call("getuid", 0))))
+	other.Meta.Pod = "db"
+	var got []string
+	for _, s := range drawn(t, Filter{}, h, other).Slices {
+		if s.Name == "getpid" || s.Name == "getuid" {
+			got = append(got, fmt.Sprintf("%d %s %s", s.TID, s.Thread, s.Process))
+		}
+	}
+	want := []string{
+		"100 one one (shop/web/app)", "10000100 two two (shop/web/app), pid 100 again",
+		"30000100 four four (shop/db/app), pid 100 again", "20000100 three three (shop/web/app), pid 100 again",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// TestPerfettoTellsWhatIsMissing: an empty stretch is marked as one of which nothing is
+// known, where that is so.
+func TestPerfettoTellsWhatIsMissing(t *testing.T) {
+	h := inTime(at(0, 1, 101, futex(0)), at(10, 1, 100, call("getpid", 100)), at(50, 1, 101, futex(0)), at(60, 0, 101, fork(102, 100)), at(70, 1, 102, futex(0)))
+	h.CompleteSince, h.Meta.Armed = 40_000, 0
+	h.Overwritten[ringstore.LaneRecent] = 17
+	h.Meta.Lost = map[string]uint64{"no page": 3}
+	h.Meta.Notes = []string{"frozen from 00:00 to 00:01"}
+	late := inTime(at(20, 1, 200, of(200, futex(0))))
+	late.Events[0].PID = 200
+	late.Meta.Armed = 15_000
+	recorder := func(f Filter, hs ...*ringstore.History) (out []string) {
+		day := int64(sinceMidnight)
+		for _, s := range drawn(t, f, hs...).Slices {
+			if s.Category == "recorder" {
+				out = append(out, fmt.Sprintf("%d %s [%d,%d]", s.TID, s.Name, (s.Start-day)/1000, (s.Start+s.Duration-day)/1000))
+			}
+		}
+		return out
+	}
+	want := []string{
+		"5000000 incomplete: calls of this time may have been overwritten [0,40]",
+		"5000001 3 records were not written, at times that are not known [0,71]",
+		"5000002 frozen from 00:00 to 00:01 [0,0]",
+		"5000010 recording began [15,15]", "5000010 complete [15,21]",
+		"5000000 complete [40,71]",
+		// Of each thread of which more may have been there; the third one was born later.
+		"101 complete from here [40,40]", "100 complete from here [40,40]",
+	}
+	if diff := cmp.Diff(want, recorder(Filter{All: true}, h, late)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	want = []string{"5000010 complete [20,21]", "5000011 shown is only: the last 1 events; calls of futex; failed calls; process or thread 200 [20,21]"}
+	late.Events[0].Ret, late.Meta.Armed, h.Meta.Notes, h.Meta.Lost, h.CompleteSince = -11, 0, nil, nil, 0
+	got := recorder(Filter{Last: 1, Syscalls: []string{"futex"}, Errors: true, PID: 200}, h, late)
+	if diff := cmp.Diff(want, got[2:]); len(got) != 4 || diff != "" {
+		t.Errorf("with a filter: %q", got)
+	}
+}
+
+// TestPerfettoShowsAllCalls: of whatever happens to threads, each call is drawn on its thread
+// at its time, to the nanosecond, and nothing overlaps.
+func TestPerfettoShowsAllCalls(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 4))
+	var hs []*ringstore.History
+	want := map[string]int{}
+	const day = int64(sinceMidnight)
+	for range 3 {
+		var events []*ringstore.Event
+		busy := map[uint32]int64{}
+		for now := int64(1); len(events) < 3000; now += r.Int64N(700) {
+			pid := uint32(100 + 10*r.IntN(3))
+			tid := pid + uint32(r.IntN(4))
+			if busy[tid] > now {
+				continue
+			}
+			e := futex(int64(-r.IntN(3)))
+			e.TID, e.PID, e.Start, e.Duration = tid, pid, now, r.Int64N(3000)
+			switch r.IntN(40) {
+			case 0:
+				e.NoEnter = true
+				e.Duration = 0
+			case 1:
+				x := []*ringstore.Event{exit(0x100, r.IntN(4) == 0), fork(pid+uint32(r.IntN(4)), pid), fork(uint32(100+10*r.IntN(3)), uint32(100+10*r.IntN(3))), executed(tid, "x")}[r.IntN(4)]
+				if x.Fork != nil && (x.Fork.ChildTID == tid || x.Fork.ChildPID == pid && x.Fork.ChildTID == pid || x.Fork.ChildPID != pid && x.Fork.ChildTID != x.Fork.ChildPID) {
+					continue
+				}
+				x.TID, x.PID, x.Start = tid, pid, now
+				e = x
+			}
+			busy[tid] = now + e.Duration
+			if e.Kind == ringstore.KindCall {
+				want[fmt.Sprint(tid, now+day, e.Duration, e.Ret)]++
+			}
+			events = append(events, e)
+		}
+		hs = append(hs, inTime(events...))
+	}
+	got := map[string]int{}
+	for _, s := range drawn(t, Filter{}, hs...).Slices {
+		if s.Name == "futex" {
+			got[fmt.Sprint(s.TID%againStep, s.Start, s.Duration, int64(s.Args["return"].(float64)))]++
+		}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// TestPerfettoHostile: whatever a history holds, the trace is one that Perfetto reads.
+func TestPerfettoHostile(t *testing.T) {
+	evil := "\xff\"\\\x00\n\u2028😀</script># \x1b[31m"
+	hostile := []byte(evil)
+	path := with(call("openat", 3, ^uint64(99), 0x5000, 0, 0), ringstore.Capture{Arg: 1, Data: hostile})
+	cut := with(call("write", 3, 1, 0x5000, ^uint64(0)), ringstore.Capture{Arg: 1, Data: hostile, Status: ringstore.CaptureCut})
+	cred := named(evil, &ringstore.Event{Kind: ringstore.KindCred})
+	unknown := call("getpid", math.MinInt64, ^uint64(0))
+	unknown.Nr = 60000
+	h := inTime(at(0, 1, 100, named(evil, path)), at(2, 1, 100, cut), at(4, 0, 100, cred), at(5, 1, 100, unknown),
+		at(7, 0, 100, executed(100, evil)), at(8, 0, math.MaxUint32, named("", call("getpid", 1))), at(9, 0, 0, call("getpid", 1)),
+		at(10, 0, 100, &ringstore.Event{Kind: 77}))
+	h.Events[0].Seq = math.MaxUint64
+	h.Meta.Pod, h.Meta.Namespace, h.Meta.Container, h.Meta.Notes = evil, evil, evil, []string{evil, ""}
+	h.Meta.Lost = map[string]uint64{evil: math.MaxUint64}
+	h.Meta.Notes = h.Meta.Notes[:1]
+	h.Overwritten[0] = math.MaxUint64
+	trace := drawn(t, Filter{}, h)
+	found := false
+	for _, s := range trace.Slices {
+		if s.Name == "openat" {
+			found = true
+			if s.Args["seq"] != "18446744073709551615" {
+				t.Errorf("seq is %v", s.Args["seq"])
+			}
+		}
+	}
+	if !found {
+		t.Error("the call is not drawn")
+	}
+	// Nothing at all, and times out of all bounds, are JSON still.
+	for _, h := range []*ringstore.History{{}, inTime(at(math.MinInt64/1000, 0, 100, futex(0))), inTime(at(math.MaxInt64/1000, 5, 100, futex(0)))} {
+		var b bytes.Buffer
+		if err := Write(&b, Perfetto, []*ringstore.History{h}, Filter{}); err != nil {
+			t.Fatal(err)
+		}
+		if !strings.HasSuffix(b.String(), "]}\n") {
+			t.Errorf("a trace without its end: %s", b.String())
+		}
+	}
+	drawn(t, Filter{}, &ringstore.History{})
+	drawn(t, Filter{})
+}
+
+// TestStreamsAreBounded: what is held while events are written does not grow with them, in
+// any format.
+func TestStreamsAreBounded(t *testing.T) {
+	const many = 120_000
+	var measured []uint64
+	heap := func() uint64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	stream := Stream{&ringstore.History{Meta: *meta, Now: many * 1000}, iter.Seq[*ringstore.Event](func(yield func(*ringstore.Event) bool) {
+		e := futex(0)
+		for n := range int64(many) {
+			e.Start, e.Duration, e.TID, e.PID, e.Seq = n*1000, 5500, uint32(100+n%7), 100, uint64(n+1)
+			e.Unfinished = n >= many-7
+			if n%(many/4) == many/8 {
+				measured = append(measured, heap())
+			}
+			if !yield(e) {
+				return
+			}
+		}
+	})}
+	for _, format := range []string{Text, JSON, Perfetto} {
+		measured = nil
+		before := heap()
+		if err := WriteStreams(io.Discard, format, []Stream{stream, stream}, Filter{Last: 2 * many}, Style{Split: true}); err != nil {
+			t.Fatal(err)
+		}
+		const most = 1 << 20
+		for _, m := range measured {
+			if m > before+most {
+				t.Errorf("%s: %d bytes are held", format, m-before)
+			}
+		}
+		if len(measured) < 8 {
+			t.Errorf("%s was measured %d times", format, len(measured))
+		}
+	}
+}
