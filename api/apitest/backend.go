@@ -21,7 +21,7 @@ import (
 var Time = time.Date(2026, 11, 20, 3, 12, 4, 118204000, time.UTC)
 
 // A Backend has pods and snapshots, but no history: a dump tells what was asked for, then
-// repeats Calls. Its fields must not change while it is served.
+// repeats Calls; for Perfetto, it is an empty trace. Its fields must not change while it is served.
 type Backend struct {
 	Calls    string                // of every container, in whatever format
 	Verdict  string                // of every history; JSON
@@ -96,6 +96,10 @@ func (b *Backend) find(sel *api.Selector, f func(*api.Pod, *api.Container)) erro
 func (b *Backend) write(w io.Writer, what string, q api.DumpQuery) error {
 	if b.OnDump != nil {
 		return b.OnDump(w)
+	}
+	if q.Format == "perfetto" {
+		_, err := fmt.Fprintf(w, `{"metadata":{"of":%q},"traceEvents":[]}`, what)
+		return err
 	}
 	_, err := fmt.Fprintf(w, "# %s format=%s since=%s last=%d syscalls=%s errors=%t pid=%d all=%t split=%t header=%t\n%s", what,
 		q.Format, q.Since, q.Last, strings.Join(q.Syscalls, ","), q.Errors, q.PID, q.All, q.Split, !q.NoHeader, b.Calls)
