@@ -222,6 +222,8 @@ func TestOracle(t *testing.T) {
 		known:       readDifferences(t, "testdata/oracle/differences.txt"),
 		differences: map[string]int{}, calls: map[string]bool{},
 	}
+	// The same of the text that is split where strace splits it.
+	split := &oracle{known: o.known, differences: map[string]int{}, calls: map[string]bool{}}
 	if *oracleDifferences != "" {
 		file, err := os.Create(*oracleDifferences)
 		if err != nil {
@@ -275,11 +277,19 @@ func TestOracle(t *testing.T) {
 					if err != nil {
 						t.Fatal(err)
 					}
-					want, got := parseTrace(t, lines), parseTrace(t, s.text(c.name, "all=true"))
+					inTime := s.text(c.name, "all=true&split=true")
+					for _, wrong := range orderErrors(lines) {
+						t.Errorf("strace's own order, by this test: %s", wrong)
+					}
+					for _, wrong := range orderErrors(inTime) {
+						t.Errorf("the order of lines: %s", wrong)
+					}
+					want, got, parts := parseTrace(t, lines), parseTrace(t, s.text(c.name, "all=true")), parseTrace(t, inTime)
 					// Strace begins with the shell; recording, when it wrote into cgroup.procs.
 					exec := regexp.MustCompile(`^execve\(.*\) += 0$`)
 					want[root] = fromExec(t, want[root], exec, 2)
 					got[root] = fromExec(t, got[root], exec, 1)
+					parts[root] = fromExec(t, parts[root], exec, 1)
 					if ring := s.ring(c.name).Ring; ring.Overwritten != 0 || len(ring.Lost) != 0 && slices.Max(values(ring.Lost)) != 0 {
 						t.Errorf("records are missing, the ring was too small for this test: %+v", ring)
 					}
@@ -301,6 +311,7 @@ func TestOracle(t *testing.T) {
 					before, all := o.same, o.all
 					for tid := range want {
 						o.compare(t, tid, want[tid], got[tid])
+						split.compare(t, tid, want[tid], parts[tid])
 					}
 					for tid := range got {
 						if want[tid] == nil {
@@ -322,12 +333,16 @@ func TestOracle(t *testing.T) {
 	for _, k := range kinds {
 		t.Logf("%6d %s", o.differences[k], k)
 	}
-	t.Logf("%d of %d lines are strace's: %.3f %%; %d kinds of lines", o.same, o.all, 100*float64(o.same)/float64(max(o.all, 1)), len(o.calls))
+	t.Logf("%d of %d lines are strace's: %.3f %%; %d kinds of lines; %d with calls in two parts", o.same, o.all,
+		100*float64(o.same)/float64(max(o.all, 1)), len(o.calls), split.same)
 	if len(o.calls) < leastKinds {
 		t.Errorf("the corpus has %d kinds of lines only", len(o.calls))
 	}
 	if o.same*10000 < o.all*leastSame {
 		t.Errorf("less than %.2f %% of the lines are strace's", float64(leastSame)/100)
+	}
+	if split.same < o.same {
+		t.Errorf("of the text with calls in two parts less is strace's: %d lines, else %d", split.same, o.same)
 	}
 }
 
@@ -481,6 +496,10 @@ func corpus(t testing.TB, work string) []oracleProgram {
 	add("c32", build("gcc", "program.c", "-m32"))
 	add("int80", build("gcc", "int80.c"))
 	add("go", goProgram)
+	threads := build("gcc", "threads.c")
+	for what, code := range map[string]int{"join": 0, "exit": 1, "kill": -1, "segv": -1, "term": -1, "exec": 0, "stop": 0} {
+		programs = append(programs, oracleProgram{name: "threads-" + what, argv: []string{threads, what}, code: code})
+	}
 	redis, busybox, nginx := need(t, "redis-server"), need(t, "busybox"), need(t, "nginx")
 	script("redis", redis+` --port 0 --unixsocket redis.sock --save "" --daemonize no > redis.log & 
 		for i in 1 2 3 4 5 6 7 8 9; do [ -S redis.sock ] && break; sleep 0.3; done

@@ -35,10 +35,9 @@ type inCall struct {
 	number int
 }
 
-func newSplitter(out *bufio.Writer, streams []Stream) *splitter {
-	s := &splitter{out: out, stuck: map[task]*inCall{}}
+func newSplitter(out *bufio.Writer, streams []Stream, took []takeovers) *splitter {
+	s := &splitter{out: out, stuck: map[task]*inCall{}, took: took}
 	for _, x := range streams {
-		s.took = append(s.took, findTakeovers(x))
 		s.metas = append(s.metas, &x.History.Meta)
 	}
 	return s
@@ -52,12 +51,6 @@ func (s *splitter) add(stream int, e *ringstore.Event, resumed string) {
 	if e.Kind == ringstore.KindCall && !e.NoEnter {
 		s.begin(stream, e, resumed)
 		return
-	}
-	if e.Kind == ringstore.KindExit {
-		s.cutOff(stream, e.TID, at)
-		if s.took[stream].replaced(e) {
-			return // strace writes of it when the other thread takes its place
-		}
 	}
 	s.interrupt()
 	s.line = AppendText(s.line[:0], m, e)
@@ -144,6 +137,7 @@ func (s *splitter) cutOff(stream int, tid uint32, at int64) {
 		return
 	}
 	delete(s.stuck, task{stream, tid})
+	s.until(at)
 	s.resume(c, at)
 	if c.more {
 		s.line = append(s.line, " <unfinished ...>"...)

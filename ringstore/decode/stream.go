@@ -61,8 +61,15 @@ func WriteStreams(w io.Writer, format string, streams []Stream, f Filter, style 
 		return err
 	}
 	isText := format != JSON
+	var took []takeovers
+	for i := range streams {
+		if isText {
+			took = append(took, findTakeovers(streams[i]))
+		}
+	}
 	wants := func(i int, e *ringstore.Event) bool {
-		return f.wants(streams[i].History, e) && (!isText || hasLine(e))
+		// Of the end of a first thread whose id another takes over, strace writes then.
+		return f.wants(streams[i].History, e) && (!isText || hasLine(e) && !took[i].replaced(e))
 	}
 	skip := f.skip(streams, wants)
 	containers := make([][]byte, len(streams)) // their JSON
@@ -81,7 +88,7 @@ func WriteStreams(w io.Writer, format string, streams []Stream, f Filter, style 
 	}
 	var split *splitter
 	if isText && style.Split {
-		split = newSplitter(out, streams)
+		split = newSplitter(out, streams, took)
 	}
 	resumed := resumptions{}
 	mark, first := false, true
@@ -95,6 +102,9 @@ func WriteStreams(w io.Writer, format string, streams []Stream, f Filter, style 
 	for i, e := range inOrder(streams) {
 		m := &streams[i].History.Meta
 		goesOn := resumed.of(i, m.Arch, e)
+		if split != nil && e.Kind == ringstore.KindExit {
+			split.cutOff(i, e.TID, e.Start+m.WallOffset)
+		}
 		if !wants(i, e) {
 			continue
 		}
@@ -247,6 +257,9 @@ func (t takeovers) caller(e *ringstore.Event) uint32 {
 // replaced tells that a thread that ended, but not with its process, was a first one whose
 // id another took over.
 func (t takeovers) replaced(e *ringstore.Event) bool {
+	if e.Kind != ringstore.KindExit || e.Exit == nil || len(t) == 0 {
+		return false
+	}
 	for _, x := range t[e.TID] {
 		if e.Start <= x.at && !e.Exit.Group {
 			return true
