@@ -567,6 +567,7 @@ type event struct {
 	Lane     string
 	Cut      bool
 	Signal   any // of events: its name
+	Child    struct{ PID, TID int }
 }
 
 // name is the call's name, or "" for events that are no calls.

@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"bufio"
+	"bytes"
 	"cmp"
 	"flag"
 	"fmt"
@@ -17,6 +18,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/swoll-recorder/swoll/ringstore/decode/perfettotest"
 )
 
 var oracleDifferences = flag.String("oracle.differences", "", "write every line that differs from strace's to this `file`")
@@ -293,9 +296,15 @@ func TestOracle(t *testing.T) {
 					if ring := s.ring(c.name).Ring; ring.Overwritten != 0 || len(ring.Lost) != 0 && slices.Max(values(ring.Lost)) != 0 {
 						t.Errorf("records are missing, the ring was too small for this test: %+v", ring)
 					}
-					// The same events as JSON.
+					// The same events as JSON, and for Perfetto.
 					calls, rows := 0, 0
-					for _, e := range s.dump(c.name, "all=true") {
+					events := s.dump(c.name, "all=true")
+					trace, err := perfettotest.Read(bytes.NewReader(s.get("/v1/pods/host/" + c.name + "/dump?format=perfetto&all=true")))
+					if err != nil {
+						t.Fatal(err)
+					}
+					drawing{trace, events}.check(t)
+					for _, e := range events {
 						if e.Syscall != nil {
 							calls++
 						}
