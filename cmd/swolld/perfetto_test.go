@@ -151,7 +151,7 @@ func TestTimeLine(t *testing.T) {
 	drawing{read([]byte(s.mustCLI("show", ids[0], file, "-o", "perfetto"))), all}.check(t)
 	drawing{read(s.get("/v1/snapshots/" + ids[0] + "/dump?format=perfetto")), s.events("/v1/snapshots/" + ids[0] + "/dump?format=json")}.check(t)
 
-	s.container("line-c").start(sh, "-c", "echo on; sleep 1000").expect("on")
+	s.container("line-c").start(sh, "-c", "echo on; exec sleep 1000").expect("on")
 	node := read([]byte(s.mustCLI("dump", "-A", "-o", "perfetto")))
 	calls := map[string]int{}
 	open := 0
