@@ -3,6 +3,7 @@ package ringstore_test
 import (
 	"bytes"
 	"encoding/json"
+	"io"
 	"iter"
 	"runtime"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/swoll-recorder/swoll/ringstore"
+	"github.com/swoll-recorder/swoll/ringstore/decode"
 	"github.com/swoll-recorder/swoll/ringstore/verdict"
 )
 
@@ -46,8 +48,8 @@ func dying(img *ringstore.Image) ringstore.Meta {
 
 const million = 1_000_000
 
-// TestExplainIsBounded: what is kept of a history while it is explained does not grow with
-// it, and the whole of it, with the history, stays below 200 MB.
+// TestExplainIsBounded: what is kept of a history while it is explained or written does not
+// grow with it, and the whole of it, with the history, stays below 200 MB.
 func TestExplainIsBounded(t *testing.T) {
 	img := ringstore.MakeImage(t, million)
 	var file bytes.Buffer
@@ -93,6 +95,17 @@ func TestExplainIsBounded(t *testing.T) {
 	}
 	if all := opened - before + most; all > 200<<20 {
 		t.Errorf("it takes %d MB", all>>20)
+	}
+	// Nor does what is kept while it is written, as lines or as a trace.
+	for _, format := range []string{decode.Text, decode.Perfetto} {
+		kept = nil
+		err := decode.WriteStreams(io.Discard, format, []decode.Stream{{History: h, Events: watched}}, decode.Filter{}, decode.Style{Split: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(kept) < 6 || slices.Max(kept) > 4<<20 {
+			t.Errorf("%s: of a million records these are kept, in bytes: %d", format, kept)
+		}
 	}
 	runtime.KeepAlive(snap)
 }

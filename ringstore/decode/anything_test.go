@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/swoll-recorder/swoll/ringstore"
+	"github.com/swoll-recorder/swoll/ringstore/decode/perfettotest"
 	"github.com/swoll-recorder/swoll/ringstore/layout"
 	"github.com/swoll-recorder/swoll/ringstore/syscalls"
 )
@@ -30,7 +31,33 @@ func TestAnything(t *testing.T) {
 	}
 	meta := &ringstore.Meta{Arch: "amd64"}
 	forms := 0
+	// What Perfetto is given at once, one call after the other.
+	drawing := &ringstore.History{Meta: *meta}
+	draw := func() {
+		t.Helper()
+		var b bytes.Buffer
+		if err := Write(&b, Perfetto, []*ringstore.History{drawing}, Filter{}); err != nil {
+			t.Fatal(err)
+		}
+		trace, err := perfettotest.Read(&b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if calls := len(trace.Slices) - 1; calls != len(drawing.Events) {
+			t.Fatalf("%d calls are drawn of %d", calls, len(drawing.Events))
+		}
+		drawing.Events = nil
+	}
+	checked := 0
 	check := func(e *ringstore.Event, c *syscalls.Call) {
+		if checked++; checked%7 == 0 { // reading it takes long
+			shown := *e
+			shown.Start = int64(len(drawing.Events)+1) * 1e6
+			drawing.Oldest, drawing.Now = 1e6, shown.Start+1
+			if drawing.Events = append(drawing.Events, shown); len(drawing.Events) == 2000 {
+				draw()
+			}
+		}
 		text := AppendText(nil, meta, e)
 		if bytes.Count(text, []byte("\n")) != 1 || text[len(text)-1] != '\n' {
 			t.Fatalf("not one line: %q of %+v", text, e)
@@ -89,5 +116,6 @@ func TestAnything(t *testing.T) {
 			}
 		}
 	}
+	draw()
 	t.Logf("%d forms of calls", forms)
 }
