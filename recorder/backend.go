@@ -212,7 +212,7 @@ func (r *Recorder) redact(meta *ringstore.Meta, img *ringstore.Image) {
 	}
 }
 
-// histories decodes the rings of several instances as of one instant.
+// histories are those of several instances as of one instant. They stream.
 func (r *Recorder) histories(list []*instance) ([]*ringstore.History, error) {
 	metas, images, err := r.copyRings(list)
 	if err != nil {
@@ -220,7 +220,7 @@ func (r *Recorder) histories(list []*instance) ([]*ringstore.History, error) {
 	}
 	hs := make([]*ringstore.History, len(images))
 	for n, img := range images {
-		hs[n] = img.History(*metas[n])
+		hs[n], _ = img.Stream(*metas[n])
 	}
 	return hs, nil
 }
@@ -449,7 +449,8 @@ func (r *Recorder) SnapshotDump(_ context.Context, id string, q api.DumpQuery, w
 	if err != nil {
 		return err
 	}
-	return decode.Write(w, q.Format, []*ringstore.History{snap.History()}, filter)
+	h, _ := snap.Stream()
+	return decode.Write(w, q.Format, []*ringstore.History{h}, filter)
 }
 
 // Explain implements api.Backend.

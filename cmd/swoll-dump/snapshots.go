@@ -197,7 +197,7 @@ func (a *app) showCommand() *cobra.Command {
 			snap, damage := openFile(args[0])
 			switch {
 			case snap != nil:
-				h := snap.History()
+				h, _ := snap.Stream()
 				for _, name := range q.Syscalls {
 					if syscalls.ByName(h.Meta.Arch, name) == nil && !strings.HasPrefix(name, "syscall_") {
 						return usagef("--syscall %q: %s has no such system call", name, h.Meta.Arch)
