@@ -212,30 +212,22 @@ func (r *Recorder) redact(meta *ringstore.Meta, img *ringstore.Image) {
 	}
 }
 
-// histories decodes the rings of several instances as of one instant.
-func (r *Recorder) histories(list []*instance) ([]*ringstore.History, error) {
+// histories are those of several instances as of one instant. They stream, until done is
+// called.
+func (r *Recorder) histories(ctx context.Context, list []*instance) (_ []*ringstore.History, done func(), err error) {
+	if done, err = r.turns.take(ctx, uint64(len(list))*uint64(r.k.shape.Bytes)); err != nil {
+		return nil, nil, err
+	}
 	metas, images, err := r.copyRings(list)
 	if err != nil {
-		return nil, err
+		done()
+		return nil, nil, err
 	}
 	hs := make([]*ringstore.History, len(images))
 	for n, img := range images {
-		hs[n] = img.History(*metas[n])
+		hs[n], _ = img.Stream(*metas[n])
 	}
-	return hs, nil
-}
-
-// streams is histories with the events apart.
-func (r *Recorder) streams(list []*instance) ([]decode.Stream, error) {
-	metas, images, err := r.copyRings(list)
-	if err != nil {
-		return nil, err
-	}
-	streams := make([]decode.Stream, len(images))
-	for n, img := range images {
-		streams[n].History, streams[n].Events = img.Stream(*metas[n])
-	}
-	return streams, nil
+	return hs, done, nil
 }
 
 // filterOf is what decode calls a query. Names that no call has are an error: the answer
@@ -246,32 +238,29 @@ func filterOf(q api.DumpQuery) (decode.Filter, error) {
 			return decode.Filter{}, api.Errorf(api.CodeBadRequest, "no system call is named %q", name)
 		}
 	}
-	return decode.Filter{Since: q.Since, Last: q.Last, Syscalls: q.Syscalls, Errors: q.Errors, PID: q.PID, All: q.All}, nil
-}
-
-func styleOf(q api.DumpQuery) decode.Style {
-	return decode.Style{Split: q.Split, NoHeader: q.NoHeader}
+	return decode.Filter{Since: q.Since, Last: q.Last, Syscalls: q.Syscalls, Errors: q.Errors, PID: q.PID, All: q.All, Split: q.Split, NoHeader: q.NoHeader}, nil
 }
 
 // Dump implements api.Backend.
-func (r *Recorder) Dump(_ context.Context, sel api.Selector, q api.DumpQuery, w io.Writer) error {
+func (r *Recorder) Dump(ctx context.Context, sel api.Selector, q api.DumpQuery, w io.Writer) error {
 	list, err := r.find(sel)
 	if err != nil {
 		return err
 	}
-	return r.dump(list, q, w)
+	return r.dump(ctx, list, q, w)
 }
 
-func (r *Recorder) dump(list []*instance, q api.DumpQuery, w io.Writer) error {
+func (r *Recorder) dump(ctx context.Context, list []*instance, q api.DumpQuery, w io.Writer) error {
 	filter, err := filterOf(q)
 	if err != nil {
 		return err
 	}
-	streams, err := r.streams(list)
+	hs, done, err := r.histories(ctx, list)
 	if err != nil {
 		return err
 	}
-	return decode.WriteStreams(w, q.Format, streams, filter, styleOf(q))
+	defer done()
+	return decode.Write(w, q.Format, hs, filter)
 }
 
 // DumpNode implements api.Backend. One ring is copied at a time: all of them at once might
@@ -295,22 +284,32 @@ func (r *Recorder) DumpNode(ctx context.Context, q api.DumpQuery, w io.Writer) e
 		}
 		line = decode.NewTimeLine(w, filter, oldest, from)
 	}
+	done, err := r.turns.take(ctx, uint64(r.k.shape.Bytes))
+	if err != nil {
+		return err
+	}
+	defer done()
 	for _, i := range list {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		streams, err := r.streams([]*instance{i})
+		metas, images, err := r.copyRings([]*instance{i})
 		if errors.Is(err, api.ErrNotFound) {
 			continue // it was freed meanwhile
-		}
-		if err == nil && line != nil {
-			err = line.Add(streams[0])
-		} else if err == nil {
-			err = decode.WriteStreams(w, q.Format, streams, filter, styleOf(q))
 		}
 		if err != nil {
 			return err
 		}
+		h, _ := images[0].Stream(*metas[0])
+		if line != nil {
+			err = line.Add(h)
+		} else {
+			err = decode.Write(w, q.Format, []*ringstore.History{h}, filter)
+		}
+		if err != nil {
+			return err
+		}
+		r.turns.giveBack(uint64(r.k.shape.Bytes))
 	}
 	if line != nil {
 		return line.Close()
@@ -339,7 +338,7 @@ func (r *Recorder) oldest(list []*instance) (int64, error) {
 }
 
 // DumpCgroup implements api.Backend.
-func (r *Recorder) DumpCgroup(_ context.Context, path string, q api.DumpQuery, w io.Writer) error {
+func (r *Recorder) DumpCgroup(ctx context.Context, path string, q api.DumpQuery, w io.Writer) error {
 	r.refresh()
 	want := strings.Trim(path, "/")
 	var found *instance
@@ -352,7 +351,7 @@ func (r *Recorder) DumpCgroup(_ context.Context, path string, q api.DumpQuery, w
 	if found == nil {
 		return api.Errorf(api.CodeNotFound, "no recorded cgroup ends in %q", path).WithHint("swoll-dump list -o wide shows the recorded ones")
 	}
-	return r.dump([]*instance{found}, q, w)
+	return r.dump(ctx, []*instance{found}, q, w)
 }
 
 // Freeze implements api.Backend.
@@ -448,6 +447,7 @@ func (r *Recorder) save(i *instance, trigger, reason string, death bool) (api.Sn
 	i.saving.RLock()
 	saved := sync.OnceFunc(i.saving.RUnlock)
 	defer saved()
+	defer r.turns.giveBack(uint64(r.k.shape.Bytes)) // a death waits for nobody's turn
 	ok := i.alive(func() {
 		c := r.k.control(i.ring)
 		if death {
@@ -521,25 +521,42 @@ func (r *Recorder) SnapshotByID(_ context.Context, id string) (api.Snapshot, err
 }
 
 // SnapshotDump implements api.Backend.
-func (r *Recorder) SnapshotDump(_ context.Context, id string, q api.DumpQuery, w io.Writer) error {
+func (r *Recorder) SnapshotDump(ctx context.Context, id string, q api.DumpQuery, w io.Writer) error {
 	filter, err := filterOf(q)
 	if err != nil {
 		return err
 	}
-	snap, err := r.store.read(id)
+	snap, done, err := r.readSnapshot(ctx, id)
 	if err != nil {
 		return err
 	}
-	h, events := snap.Stream()
-	return decode.WriteStreams(w, q.Format, []decode.Stream{{History: h, Events: events}}, filter, styleOf(q))
+	defer done()
+	return verdict.Show(w, q.Format, snap, filter)
+}
+
+// readSnapshot reads a snapshot of the store when it is its turn, until done is called.
+func (r *Recorder) readSnapshot(ctx context.Context, id string) (snap *ringstore.Snapshot, done func(), err error) {
+	bytes, err := r.store.ringBytes(id)
+	if err != nil {
+		return nil, nil, err
+	}
+	if done, err = r.turns.take(ctx, bytes); err != nil {
+		return nil, nil, err
+	}
+	if snap, err = r.store.read(id); err != nil {
+		done()
+		return nil, nil, err
+	}
+	return snap, done, nil
 }
 
 // Explain implements api.Backend.
-func (r *Recorder) Explain(_ context.Context, id, format string, w io.Writer) error {
-	snap, err := r.store.read(id)
+func (r *Recorder) Explain(ctx context.Context, id, format string, w io.Writer) error {
+	snap, done, err := r.readSnapshot(ctx, id)
 	if err != nil {
 		return err
 	}
+	defer done()
 	h, events := snap.Stream()
 	return verdict.Write(w, format, verdict.Explain(h, events), h)
 }
@@ -568,10 +585,11 @@ func (r *Recorder) ExplainPod(ctx context.Context, sel api.Selector, format stri
 	if len(died) > 0 {
 		return r.explainAll(ctx, died, format, w)
 	}
-	hs, err := r.histories(list)
+	hs, done, err := r.histories(ctx, list)
 	if err != nil {
 		return err
 	}
+	defer done()
 	for _, h := range hs {
 		if err := verdict.Write(w, format, verdict.ExplainHistory(h), h); err != nil {
 			return err

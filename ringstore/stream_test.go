@@ -23,7 +23,7 @@ func TestStream(t *testing.T) {
 	want := img.History(ringstore.Meta{Pod: "web"})
 	events := want.Events
 	got, stream := img.Stream(ringstore.Meta{Pod: "web"})
-	want.Events = nil
+	want.Events, got.Stream = nil, nil
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("the head (-want +got):\n%s", diff)
 	}
@@ -99,7 +99,9 @@ func TestExplainIsBounded(t *testing.T) {
 	// Nor does what is kept while it is written, as lines or as a trace.
 	for _, format := range []string{decode.Text, decode.Perfetto} {
 		kept = nil
-		err := decode.WriteStreams(io.Discard, format, []decode.Stream{{History: h, Events: watched}}, decode.Filter{}, decode.Style{Split: true})
+		seen := *h
+		seen.Stream = watched
+		err := decode.Write(io.Discard, format, []*ringstore.History{&seen}, decode.Filter{Split: true})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -196,45 +196,80 @@ perfetto they are on one time line, for ui.perfetto.dev.`,
 				return err
 			}
 			out := a.colored()
-			var streams []decode.Stream
-			var damaged error
-			for _, arg := range args {
-				snap, damage := openFile(arg)
-				switch {
-				case snap != nil:
-					damaged = errors.Join(damaged, damage)
-				case damage != nil:
-					return damage
-				case looksLikeFile(arg):
-					return noFile(arg)
-				default:
-					svc, err := a.serviceOfSnapshot(cmd.Context(), arg)
-					if err != nil {
-						return err
-					}
-					if len(args) == 1 {
-						return cmp.Or(svc.SnapshotDump(cmd.Context(), arg, q, out), out.Flush())
-					}
-					if snap, err = download(cmd.Context(), svc, arg); err != nil {
-						return err
-					}
-				}
-				h, events := snap.Stream()
-				for _, name := range q.Syscalls {
-					if syscalls.ByName(h.Meta.Arch, name) == nil && !strings.HasPrefix(name, "syscall_") {
-						return usagef("--syscall %q: %s has no such system call", name, h.Meta.Arch)
-					}
-				}
-				streams = append(streams, decode.Stream{History: h, Events: events})
+			if len(args) > 1 {
+				return cmp.Or(a.showAll(cmd, args, q, out), out.Flush())
 			}
-			err = decode.WriteStreams(out, q.Format, streams, decode.Filter{
-				Since: q.Since, Last: q.Last, Syscalls: q.Syscalls, Errors: q.Errors, PID: q.PID, All: q.All,
-			}, decode.Style{Split: q.Split, NoHeader: q.NoHeader})
-			return cmp.Or(err, out.Flush(), damaged)
+			snap, damage := openFile(args[0])
+			switch {
+			case snap != nil:
+				filter, err := filterOf(q, snap)
+				if err != nil {
+					return err
+				}
+				if err := verdict.Show(out, q.Format, snap, filter); err != nil {
+					return err
+				}
+			case damage != nil:
+				return damage
+			case looksLikeFile(args[0]):
+				return noFile(args[0])
+			default:
+				var svc service
+				if svc, err = a.serviceOfSnapshot(cmd.Context(), args[0]); err == nil {
+					err = svc.SnapshotDump(cmd.Context(), args[0], q, out)
+				}
+			}
+			return cmp.Or(err, out.Flush(), damage)
 		},
 	}
 	f.flags(cmd)
 	return cmd
+}
+
+// filterOf is what decode calls a query, checked for a snapshot.
+func filterOf(q api.DumpQuery, snap *ringstore.Snapshot) (decode.Filter, error) {
+	arch := snap.Meta.Arch
+	for _, name := range q.Syscalls {
+		if syscalls.ByName(arch, name) == nil && !strings.HasPrefix(name, "syscall_") {
+			return decode.Filter{}, usagef("--syscall %q: %s has no such system call", name, arch)
+		}
+	}
+	return decode.Filter{
+		Since: q.Since, Last: q.Last, Syscalls: q.Syscalls, Errors: q.Errors, PID: q.PID, All: q.All,
+		Split: q.Split, NoHeader: q.NoHeader,
+	}, nil
+}
+
+// showAll writes several snapshots, merged. What is damaged is shown as far as it is whole.
+func (a *app) showAll(cmd *cobra.Command, args []string, q api.DumpQuery, w io.Writer) error {
+	var hs []*ringstore.History
+	var filter decode.Filter
+	var damaged error
+	for _, arg := range args {
+		snap, err := openFile(arg)
+		switch {
+		case snap != nil:
+			damaged = cmp.Or(damaged, err)
+		case err != nil:
+			return err
+		case looksLikeFile(arg):
+			return noFile(arg)
+		default:
+			svc, err := a.serviceOfSnapshot(cmd.Context(), arg)
+			if err != nil {
+				return err
+			}
+			if snap, err = download(cmd.Context(), svc, arg); err != nil {
+				return err
+			}
+		}
+		if filter, err = filterOf(q, snap); err != nil {
+			return err
+		}
+		h, _ := snap.Stream()
+		hs = append(hs, h)
+	}
+	return cmp.Or(decode.Write(w, q.Format, hs, filter), damaged)
 }
 
 func (a *app) explainCommand() *cobra.Command {

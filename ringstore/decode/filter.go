@@ -1,6 +1,7 @@
 package decode
 
 import (
+	"iter"
 	"slices"
 	"time"
 
@@ -16,26 +17,26 @@ type Filter struct {
 	Errors   bool          // only calls that failed
 	PID      uint32        // only this process or thread; 0: all
 	All      bool          // also what is older than the complete part
+
+	// Split writes text in the order of time, as strace does: a call that is not back when
+	// another line comes is written in two parts, `<unfinished ...>` and `resumed`, each at
+	// its time. Otherwise a call is one line, at the time at which it began.
+	Split bool
+	// NoHeader leaves out of text what Header writes: some readers know a trace of strace
+	// by its first line.
+	NoHeader bool
 }
 
-// Apply returns the wanted events of a history, in its order. They are those of h, not
-// copies.
-func (f *Filter) Apply(h *ringstore.History) []*ringstore.Event {
-	var events []*ringstore.Event
-	for i := range h.Events {
-		if e := &h.Events[i]; f.wants(h, e) {
-			events = append(events, e)
+// Each yields the wanted events of a history, in its order, as its All does; but Last,
+// which counts from the end, is left to Write.
+func (f *Filter) Each(h *ringstore.History) iter.Seq[*ringstore.Event] {
+	return func(yield func(*ringstore.Event) bool) {
+		for e := range h.All() {
+			if f.wants(h, e) && !yield(e) {
+				return
+			}
 		}
 	}
-	return f.last(events)
-}
-
-// last leaves the last f.Last events.
-func (f *Filter) last(events []*ringstore.Event) []*ringstore.Event {
-	if f.Last > 0 && len(events) > f.Last {
-		return events[len(events)-f.Last:]
-	}
-	return events
 }
 
 func (f *Filter) wants(h *ringstore.History, e *ringstore.Event) bool {

@@ -39,42 +39,41 @@ const (
 )
 
 // writePerfetto writes the wanted events of histories on one time line.
-func writePerfetto(w io.Writer, streams []Stream, f Filter) error {
+func writePerfetto(w io.Writer, hs []*ringstore.History, f Filter) error {
 	oldest, from := int64(math.MaxInt64), int64(math.MaxInt64)
-	for _, s := range streams {
-		h := s.History
+	var sources []*source
+	for _, h := range hs {
+		sources = append(sources, &source{h: h, order: len(sources)})
 		at := h.Now
 		if h.Oldest != 0 {
 			at = h.Oldest
 		}
 		oldest = min(oldest, at+h.Meta.WallOffset)
-		for e := range s.Events {
-			if f.wants(h, e) {
-				from = min(from, e.Start+h.Meta.WallOffset)
-				break
-			}
+		for e := range f.Each(h) {
+			from = min(from, e.Start+h.Meta.WallOffset)
+			break
 		}
 	}
-	skip := make([]int, len(streams))
-	wants := func(i int, e *ringstore.Event) bool { return f.wants(streams[i].History, e) }
-	if n := f.skip(streams, wants); n > 0 {
-		for i, e := range inOrder(streams) {
-			if !wants(i, e) {
+	wants := func(s *source, e *ringstore.Event) bool { return f.wants(s.h, e) }
+	skip := make([]int, len(hs))
+	if n := f.skip(sources, wants); n > 0 {
+		for e, s := range merge(sources) {
+			if !wants(s, e) {
 				continue
 			}
 			if n == 0 {
-				from = e.Start + streams[i].History.Meta.WallOffset
+				from = e.Start + s.h.Meta.WallOffset
 				break
 			}
 			n--
-			skip[i]++
+			skip[s.order]++
 		}
 	}
-	if len(streams) == 0 {
+	if len(hs) == 0 {
 		oldest, from = 0, 0
 	}
 	t := NewTimeLine(w, f, min(oldest, from), from)
-	for i, s := range streams {
+	for i, s := range sources {
 		if err := t.add(s, skip[i]); err != nil {
 			return err
 		}
@@ -103,27 +102,27 @@ func NewTimeLine(w io.Writer, f Filter, oldest, from int64) *TimeLine {
 }
 
 // Add writes a history.
-func (t *TimeLine) Add(s Stream) error {
-	streams := []Stream{s}
-	return t.add(s, t.p.filter.skip(streams, func(_ int, e *ringstore.Event) bool { return t.p.filter.wants(s.History, e) }))
+func (t *TimeLine) Add(h *ringstore.History) error {
+	s := &source{h: h}
+	return t.add(s, t.p.filter.skip([]*source{s}, func(s *source, e *ringstore.Event) bool { return t.p.filter.wants(s.h, e) }))
 }
 
 // add is Add without the first of the wanted events.
-func (t *TimeLine) add(s Stream, skip int) error {
-	p, h := &t.p, s.History
+func (t *TimeLine) add(s *source, skip int) error {
+	p, h := &t.p, s.h
 	k := &track{
-		h: h, number: p.tracks, name: trackName(&h.Meta), took: findTakeovers(s),
+		h: h, number: p.tracks, name: trackName(&h.Meta), took: findTakeovers(h),
 		processes: map[uint32]*process{}, threads: map[uint32]*thread{},
 	}
 	p.tracks++
 	p.describe(k)
 	resumed := resumptions{}
-	for e := range s.Events {
+	for e := range h.All() {
 		wanted := p.filter.wants(h, e)
 		if wanted && skip > 0 {
 			wanted, skip = false, skip-1
 		}
-		p.event(k, e, wanted, resumed.of(0, h.Meta.Arch, e))
+		p.event(k, e, wanted, resumed.of(s, e))
 		if err := p.flush(); err != nil {
 			return err
 		}

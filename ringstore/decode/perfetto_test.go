@@ -331,9 +331,9 @@ func TestPerfettoHostile(t *testing.T) {
 	drawn(t, Filter{})
 }
 
-// TestStreamsAreBounded: what is held while events are written does not grow with them, in
+// TestWriteIsBounded: what is held while events are written does not grow with them, in
 // any format.
-func TestStreamsAreBounded(t *testing.T) {
+func TestWriteIsBounded(t *testing.T) {
 	const many = 120_000
 	var measured []uint64
 	heap := func() uint64 {
@@ -342,7 +342,7 @@ func TestStreamsAreBounded(t *testing.T) {
 		runtime.ReadMemStats(&m)
 		return m.HeapAlloc
 	}
-	stream := Stream{&ringstore.History{Meta: *meta, Now: many * 1000}, iter.Seq[*ringstore.Event](func(yield func(*ringstore.Event) bool) {
+	h := &ringstore.History{Meta: *meta, Now: many * 1000, Stream: iter.Seq[*ringstore.Event](func(yield func(*ringstore.Event) bool) {
 		e := futex(0)
 		for n := range int64(many) {
 			e.Start, e.Duration, e.TID, e.PID, e.Seq = n*1000, 5500, uint32(100+n%7), 100, uint64(n+1)
@@ -358,7 +358,7 @@ func TestStreamsAreBounded(t *testing.T) {
 	for _, format := range []string{Text, JSON, Perfetto} {
 		measured = nil
 		before := heap()
-		if err := WriteStreams(io.Discard, format, []Stream{stream, stream}, Filter{Last: 2 * many}, Style{Split: true}); err != nil {
+		if err := Write(io.Discard, format, []*ringstore.History{h, h}, Filter{Last: 2 * many, Split: true}); err != nil {
 			t.Fatal(err)
 		}
 		const most = 1 << 20

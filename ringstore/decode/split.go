@@ -18,14 +18,11 @@ type splitter struct {
 	open   *inCall
 	ends   returns
 	stuck  map[task]*inCall // calls of which no return is known, by who made them
-	took   []takeovers
-	metas  []*ringstore.Meta
 	number int
 }
 
 // An inCall is a call that has begun, and has not returned.
 type inCall struct {
-	stream int
 	tid    uint32 // that it returns in
 	name   []byte
 	more   bool   // strace shows some arguments when it returns
@@ -35,21 +32,13 @@ type inCall struct {
 	number int
 }
 
-func newSplitter(out *bufio.Writer, streams []Stream, took []takeovers) *splitter {
-	s := &splitter{out: out, stuck: map[task]*inCall{}, took: took}
-	for _, x := range streams {
-		s.metas = append(s.metas, &x.History.Meta)
-	}
-	return s
-}
-
 // add takes the next event by time; of those that have no line, none.
-func (s *splitter) add(stream int, e *ringstore.Event, resumed string) {
-	m := s.metas[stream]
+func (s *splitter) add(of *source, e *ringstore.Event, resumed string) {
+	m := &of.h.Meta
 	at := e.Start + m.WallOffset
 	s.until(at)
 	if e.Kind == ringstore.KindCall && !e.NoEnter {
-		s.begin(stream, e, resumed)
+		s.begin(of, e, resumed)
 		return
 	}
 	s.interrupt()
@@ -58,8 +47,8 @@ func (s *splitter) add(stream int, e *ringstore.Event, resumed string) {
 }
 
 // begin writes a call as it looks at its entry.
-func (s *splitter) begin(stream int, e *ringstore.Event, resumed string) {
-	m := s.metas[stream]
+func (s *splitter) begin(of *source, e *ringstore.Event, resumed string) {
+	m := &of.h.Meta
 	v := viewOf(m.Arch, e)
 	v.resumed = resumed
 	s.interrupt()
@@ -68,10 +57,10 @@ func (s *splitter) begin(stream int, e *ringstore.Event, resumed string) {
 		s.out.Write(s.line)
 		return
 	}
-	caller := s.took[stream].caller(e)
+	caller := of.took.caller(e)
 	s.line = appendLeader(s.line[:0], caller, e.Start+m.WallOffset)
 	s.number++
-	c := &inCall{stream: stream, tid: e.TID, number: s.number, end: e.Start + e.Duration + m.WallOffset}
+	c := &inCall{tid: e.TID, number: s.number, end: e.Start + e.Duration + m.WallOffset}
 	c.name = v.appendName(nil)
 	s.line = append(append(s.line, c.name...), '(')
 
@@ -82,7 +71,7 @@ func (s *splitter) begin(stream int, e *ringstore.Event, resumed string) {
 	line, complete := entry.appendArgs(s.line, true)
 	s.line, c.more, s.open = line, !complete, c
 	if e.Unfinished {
-		s.stuck[task{stream, e.TID}] = c
+		s.stuck[task{of, e.TID}] = c
 		return
 	}
 	whole, _ := v.appendArgs(nil, false)
@@ -131,12 +120,12 @@ func (s *splitter) resume(c *inCall, at int64) {
 }
 
 // cutOff ends the call that a thread died in.
-func (s *splitter) cutOff(stream int, tid uint32, at int64) {
-	c := s.stuck[task{stream, tid}]
+func (s *splitter) cutOff(of *source, tid uint32, at int64) {
+	c := s.stuck[task{of, tid}]
 	if c == nil {
 		return
 	}
-	delete(s.stuck, task{stream, tid})
+	delete(s.stuck, task{of, tid})
 	s.until(at)
 	s.resume(c, at)
 	if c.more {

@@ -36,14 +36,10 @@ func inTime(events ...*ringstore.Event) *ringstore.History {
 	return h
 }
 
-func written(t *testing.T, style Style, f Filter, hs ...*ringstore.History) string {
+func written(t *testing.T, f Filter, hs ...*ringstore.History) string {
 	t.Helper()
-	var streams []Stream
-	for _, h := range hs {
-		streams = append(streams, Stream{h, h.All()})
-	}
 	var b bytes.Buffer
-	if err := WriteStreams(&b, Text, streams, f, style); err != nil {
+	if err := Write(&b, Text, hs, f); err != nil {
 		t.Fatal(err)
 	}
 	return b.String()
@@ -137,13 +133,13 @@ func TestSplit(t *testing.T) {
 101   1700000000.000014 restart_syscall() = 0 <0.000001>
 `},
 	} {
-		if diff := cmp.Diff(x.want[1:], written(t, Style{Split: true, NoHeader: true}, Filter{}, inTime(x.events...))); diff != "" {
+		if diff := cmp.Diff(x.want[1:], written(t, Filter{Split: true, NoHeader: true}, inTime(x.events...))); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", x.name, diff)
 		}
 	}
 	// Nothing but the header stands above the first call, and it only where it is wanted.
 	h := inTime(at(0, 5, 100, futex(0)))
-	with, without := written(t, Style{}, Filter{}, h), written(t, Style{NoHeader: true}, Filter{}, h)
+	with, without := written(t, Filter{}, h), written(t, Filter{NoHeader: true}, h)
 	if head, ok := strings.CutSuffix(with, without); !ok || head == "" || strings.Count(with, "\n# ")+1 != strings.Count(head, "\n") {
 		t.Errorf("with a header\n%swithout\n%s", with, without)
 	}
@@ -161,7 +157,7 @@ func TestSplitSaysTheSame(t *testing.T) {
 		events = append(events, at(i*10, i%70, tid, e)) // the next of the same thread is 70 later
 	}
 	h := inTime(events...)
-	whole := written(t, Style{NoHeader: true}, Filter{}, h)
+	whole := written(t, Filter{NoHeader: true}, h)
 	type half struct {
 		place int
 		text  string
@@ -169,7 +165,7 @@ func TestSplitSaysTheSame(t *testing.T) {
 	var joined []string
 	begun := map[string]half{}
 	parts := 0
-	for line := range strings.Lines(written(t, Style{Split: true, NoHeader: true}, Filter{}, h)) {
+	for line := range strings.Lines(written(t, Filter{Split: true, NoHeader: true}, h)) {
 		tid, rest, _ := strings.Cut(line, " ")
 		if text, ok := strings.CutSuffix(line, " <unfinished ...>\n"); ok {
 			begun[tid] = half{len(joined), text}
@@ -212,11 +208,11 @@ func TestPerfettoReadsText(t *testing.T) {
 		at(30, 0, 101, exit(0x8b, false)), at(31, 0, 100, exit(0x8b, true)),
 	)
 	h.CompleteSince = 6000
-	if _, err := perfettotest.ReadStrace(strings.NewReader(written(t, Style{}, Filter{All: true}, h))); err == nil {
+	if _, err := perfettotest.ReadStrace(strings.NewReader(written(t, Filter{All: true}, h))); err == nil {
 		t.Error("a trace that begins with a header is taken for strace's: README says that it is not")
 	}
-	for _, style := range []Style{{NoHeader: true}, {NoHeader: true, Split: true}} {
-		trace, err := perfettotest.ReadStrace(strings.NewReader(written(t, style, Filter{All: true}, h)))
+	for _, f := range []Filter{{All: true, NoHeader: true}, {All: true, NoHeader: true, Split: true}} {
+		trace, err := perfettotest.ReadStrace(strings.NewReader(written(t, f, h)))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -230,7 +226,7 @@ func TestPerfettoReadsText(t *testing.T) {
 			}
 		}
 		want := map[string]int{"read": 1, "openat": 1, "mount": 1, "syscall_0x1f4": 1, "nanosleep": 1, "restart_syscall": 1, "futex": 1}
-		if style.Split {
+		if f.Split {
 			if s := trace.Slices[0]; s.Name != "read" || s.Duration != 20_000 {
 				t.Errorf("the call in two parts is %+v", s)
 			}
@@ -242,15 +238,15 @@ func TestPerfettoReadsText(t *testing.T) {
 			}
 		}
 		if diff := cmp.Diff(want, calls); diff != "" {
-			t.Errorf("%+v: calls (-want +got):\n%s", style, diff)
+			t.Errorf("%+v: calls (-want +got):\n%s", f, diff)
 		}
 		for _, line := range trace.Skipped {
 			if !strings.HasPrefix(line, "# complete") && !strings.Contains(line, " --- SIG") && !strings.Contains(line, " +++ ") {
-				t.Errorf("%+v: skipped: %s", style, line)
+				t.Errorf("%+v: skipped: %s", f, line)
 			}
 		}
 		if len(trace.Skipped) != 5 {
-			t.Errorf("%+v: %d lines are skipped: %q", style, len(trace.Skipped), trace.Skipped)
+			t.Errorf("%+v: %d lines are skipped: %q", f, len(trace.Skipped), trace.Skipped)
 		}
 	}
 }

@@ -1,8 +1,10 @@
 package decode
 
 import (
+	"bufio"
 	"fmt"
 	"io"
+	"iter"
 	"maps"
 	"slices"
 	"strconv"
@@ -16,7 +18,7 @@ import (
 const (
 	Text     = "text"
 	JSON     = "json"
-	Perfetto = "perfetto" // one JSON document, for a timeline
+	Perfetto = "perfetto" // one JSON document, for a time line
 )
 
 // Header writes what a reader must know of a history before its calls, in lines that
@@ -104,3 +106,164 @@ func clean(s string) string {
 func wallString(m *ringstore.Meta, ns int64) string {
 	return string(appendWall(nil, ns+m.WallOffset))
 }
+
+// CheckFormat returns an error for a format other than Text and JSON.
+func CheckFormat(format string) error {
+	switch format {
+	case "", Text, JSON:
+		return nil
+	}
+	return fmt.Errorf("unknown format %q: it is %s or %s", format, Text, JSON)
+}
+
+// Write writes the wanted events of histories, merged by time. In text each history's
+// Header comes first, and with f.All a line `# complete from here` stands where the
+// complete part of all of them begins; f.Last counts lines there, so events that strace
+// has no line for do not count.
+func Write(w io.Writer, format string, hs []*ringstore.History, f Filter) error {
+	if format == Perfetto {
+		return writePerfetto(w, hs, f)
+	}
+	if err := CheckFormat(format); err != nil {
+		return err
+	}
+	isText := format != JSON
+	var sources []*source
+	var complete int64 // Unix ns
+	for _, h := range hs {
+		s := &source{h: h, container: appendContainer(nil, &h.Meta), order: len(sources)}
+		if isText {
+			s.took = findTakeovers(h)
+		}
+		sources = append(sources, s)
+		complete = max(complete, h.CompleteSince+h.Meta.WallOffset)
+	}
+	// What has no line does not count among the last ones either.
+	wants := func(s *source, e *ringstore.Event) bool {
+		return f.wants(s.h, e) && (!isText || hasLine(e) && !s.took.replaced(e))
+	}
+	skip := f.skip(sources, wants)
+
+	out := bufio.NewWriterSize(w, 64<<10)
+	var line []byte
+	if isText && !f.NoHeader {
+		for _, h := range hs {
+			out.Write(appendHeader(line[:0], h))
+		}
+	}
+	var split *splitter
+	if isText && f.Split {
+		split = &splitter{out: out, stuck: map[task]*inCall{}}
+	}
+	resumed := resumptions{}
+	// The marker stands only where something older is above it.
+	first, mark := true, false
+	marker := func() {
+		if split != nil {
+			split.interrupt()
+		}
+		out.WriteString("# complete from here\n")
+		mark = false
+	}
+	for e, s := range merge(sources) {
+		goesOn := resumed.of(s, e)
+		if split != nil && e.Kind == ringstore.KindExit {
+			split.cutOff(s, e.TID, e.Start+s.h.Meta.WallOffset)
+		}
+		if !wants(s, e) {
+			continue
+		}
+		if skip > 0 {
+			skip--
+			continue
+		}
+		at := e.Start + s.h.Meta.WallOffset
+		if first {
+			first, mark = false, isText && f.All && at < complete
+		}
+		if mark && at >= complete {
+			marker()
+		}
+		switch line = line[:0]; {
+		case split != nil:
+			split.add(s, e, goesOn)
+		case isText:
+			line = appendTextOf(line, &s.h.Meta, e, goesOn)
+		default:
+			line = appendJSON(line, &s.h.Meta, s.container, e)
+		}
+		if _, err := out.Write(line); err != nil {
+			return err
+		}
+	}
+	if split != nil {
+		split.done()
+	}
+	if mark {
+		marker()
+	}
+	return out.Flush()
+}
+
+// skip returns how many of the wanted events come before the last f.Last of them. To count
+// first takes another walk, but no memory.
+func (f *Filter) skip(sources []*source, wants func(*source, *ringstore.Event) bool) int {
+	if f.Last <= 0 {
+		return 0
+	}
+	n := -f.Last
+	for _, s := range sources {
+		for e := range s.h.All() {
+			if wants(s, e) {
+				n++
+			}
+		}
+	}
+	return max(n, 0)
+}
+
+// A source is a history that is being written.
+type source struct {
+	h         *ringstore.History
+	container []byte // its JSON
+	took      takeovers
+	order     int
+	next      *ringstore.Event // nil: there is none
+}
+
+// merge yields the events of all sources by time; those of the same time in the order of
+// the sources. Each is valid until the next one is asked for.
+func merge(sources []*source) iter.Seq2[*ringstore.Event, *source] {
+	return func(yield func(*ringstore.Event, *source) bool) {
+		if len(sources) == 1 {
+			for e := range sources[0].h.All() {
+				if !yield(e, sources[0]) {
+					return
+				}
+			}
+			return
+		}
+		pull := make([]func() (*ringstore.Event, bool), len(sources))
+		for i, s := range sources {
+			next, stop := iter.Pull(s.h.All())
+			defer stop()
+			pull[i] = next
+			s.next, _ = next()
+		}
+		for {
+			var least *source
+			for _, s := range sources {
+				if s.next != nil && (least == nil || s.time() < least.time()) {
+					least = s
+				}
+			}
+			if least == nil || !yield(least.next, least) {
+				return
+			}
+			least.next, _ = pull[least.order]()
+		}
+	}
+}
+
+// time is when the next event began, Unix ns.
+func (s *source) time() int64 { return s.next.Start + s.h.Meta.WallOffset }
