@@ -303,11 +303,10 @@ func (r *Recorder) Thaw(_ context.Context, sel *api.Selector) (int, error) {
 }
 
 func (r *Recorder) thaw(i *instance, c *layout.Ring) bool {
-	from := atomic.LoadUint64(&c.Frozen)
-	if atomic.AndUint32(&c.Flags, ^uint32(layout.RingFlagFrozen))&layout.RingFlagFrozen == 0 {
+	if atomic.LoadUint32(&c.Flags)&layout.RingFlagFrozen == 0 {
 		return false
 	}
-	r.addGap(i, from, uint64(monotonic()))
+	i.gap(c, atomic.LoadUint64(&c.Frozen), func() { atomic.AndUint32(&c.Flags, ^uint32(layout.RingFlagFrozen)) })
 	return true
 }
 
