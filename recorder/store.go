@@ -219,6 +219,7 @@ func (s *store) save(meta *ringstore.Meta, img *ringstore.Image) (api.Snapshot, 
 	meta.ID = newID(meta)
 	history, events := img.Stream(*meta)
 	meta.Death, meta.Lost = history.Meta.Death, history.Meta.Lost
+	meta.Late, meta.Gaps, meta.MoreGaps = history.Meta.Late, history.Meta.Gaps, history.Meta.MoreGaps
 	v := verdict.Explain(history, events)
 	if meta.Reason == "" {
 		meta.Reason = v.Summary

@@ -41,13 +41,22 @@ func (s *service) startAndKill(file string, after time.Duration) bool {
 	}
 	defer cmd.Wait()
 	defer cmd.Process.Kill()
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(100 * time.Microsecond) {
+	serves := make(chan struct{}) // it cannot be there any more
+	go func() {
+		for !s.ready() && cmd.ProcessState == nil {
+			time.Sleep(time.Millisecond)
+		}
+		close(serves)
+	}()
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(50 * time.Microsecond) {
 		if _, err := os.Lstat(filepath.Join(s.pins, file)); err == nil {
 			time.Sleep(after)
 			return true
 		}
-		if _, err := os.Stat(s.socket); err == nil && s.ready() {
-			return false // it serves already
+		select {
+		case <-serves:
+			return false
+		default:
 		}
 	}
 	s.t.Fatalf("the service did not start:\n%s", s.log)

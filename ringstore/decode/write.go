@@ -51,7 +51,11 @@ func appendHeader(dst []byte, h *ringstore.History) []byte {
 		line("span", "no events")
 	}
 	if h.CompleteSince <= m.Armed {
-		line("complete", "since recording began, %s", wallString(m, m.Armed))
+		began := "since recording began, %s"
+		if m.Late {
+			began += ", after the container had started"
+		}
+		line("complete", began, wallString(m, m.Armed))
 	} else {
 		line("complete", "since %s", wallString(m, h.CompleteSince))
 	}
@@ -77,6 +81,12 @@ func appendHeader(dst []byte, h *ringstore.History) []byte {
 	}
 	if len(lost) > 0 {
 		line("lost", "%s", strings.Join(lost, ", "))
+	}
+	if m.Late {
+		line("note", "recording began after the container had started, at %s: what it did before is not here", wallString(m, m.Armed))
+	}
+	if n := m.MoreGaps; n > 0 {
+		line("note", "it was frozen and thawed %d times; where the gaps are is known of the first ones and the last one", n+len(m.Gaps))
 	}
 	for _, note := range m.Notes {
 		line("note", "%s", clean(note))
@@ -169,8 +179,17 @@ func Write(w io.Writer, format string, hs []*ringstore.History, f Filter) error 
 	}
 	// The marker stands only where something older is above it.
 	mark := format != JSON && f.All && len(items) > 0 && items[0].e.Start+items[0].s.h.Meta.WallOffset < complete
+	var gaps []gap
+	if len(items) > 0 {
+		gaps = within(gapsOf(format, hs), items[0].e.Start+items[0].s.h.Meta.WallOffset)
+	}
 	for i := range items {
 		e, s := items[i].e, items[i].s
+		if len(gaps) > 0 {
+			var lines []byte
+			lines, gaps = before(gaps, e.Start+s.h.Meta.WallOffset)
+			out.Write(lines)
+		}
 		if mark && e.Start+s.h.Meta.WallOffset >= complete {
 			mark = false
 			out.WriteString("# complete from here\n")
@@ -186,6 +205,9 @@ func Write(w io.Writer, format string, hs []*ringstore.History, f Filter) error 
 	}
 	if mark {
 		out.WriteString("# complete from here\n")
+	}
+	for _, g := range gaps {
+		out.Write(g.line)
 	}
 	return out.Flush()
 }
