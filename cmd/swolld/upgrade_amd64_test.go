@@ -3,7 +3,6 @@ package main_test
 import (
 	"bytes"
 	"encoding/binary"
-	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -139,54 +138,7 @@ func (s *service) pinLayout4(watches map[string]watch4, noRecord ...string) {
 	}
 }
 
-// A kubepods is a cgroup with the kubelet's names for what is in it, watched beside the
-// service's other one.
-func (s *service) kubepods() string {
-	s.t.Helper()
-	dir := filepath.Join(makeCgroup(s.t, unified(s.t)), "kubepods")
-	if err := os.Mkdir(dir, 0o755); err != nil {
-		s.t.Fatal(err)
-	}
-	s.t.Cleanup(func() { removeCgroup(s.t, dir) })
-	s.args = append(s.args, "--watch-cgroup", dir)
-	return dir
-}
-
-// podContainer makes a container's cgroup in that of a pod.
-func (s *service) podContainer(kubepods, uid, id string) *container {
-	s.t.Helper()
-	pod := filepath.Join(kubepods, "pod"+uid)
-	if err := os.Mkdir(pod, 0o755); err == nil {
-		s.t.Cleanup(func() { removeCgroup(s.t, pod) })
-	}
-	dir := filepath.Join(pod, id)
-	if err := os.Mkdir(dir, 0o755); err != nil {
-		s.t.Fatal(err)
-	}
-	s.t.Cleanup(func() { removeCgroup(s.t, dir) })
-	return &container{s, id, dir}
-}
-
-// names writes the file in which services keep the names of containers: this one is called
-// NAMESPACE/POD, in its third restart.
-func (s *service) names(namespace, pod, uid, container, id string) {
-	s.t.Helper()
-	data, err := json.Marshal([]map[string]any{{
-		"namespace": namespace, "pod": pod, "uid": uid, "container": container, "containerID": id, "instance": 3,
-	}})
-	if err == nil {
-		err = os.MkdirAll(s.state, 0o700)
-	}
-	if err == nil {
-		err = os.WriteFile(filepath.Join(s.state, "names.json"), data, 0o600)
-	}
-	if err != nil {
-		s.t.Fatal(err)
-	}
-}
-
 const (
-	podUID      = "0dd8c5e1-77c6-11e7-9350-020968147796"
 	secretUID   = "1dd8c5e1-77c6-11e7-9350-020968147796"
 	containerID = "8a5a4e1dd8c58a5a4e1dd8c58a5a4e1dd8c58a5a4e1dd8c58a5a4e1dd8c50123"
 	secretID    = "9a5a4e1dd8c58a5a4e1dd8c58a5a4e1dd8c58a5a4e1dd8c58a5a4e1dd8c50123"
@@ -204,7 +156,7 @@ func TestUpgrade(t *testing.T) {
 	kubepods := s.kubepods()
 	s.pinLayout4(map[string]watch4{s.watch: {Depth: 1}, kubepods: {Depth: 2, Kubepods: 1}}, "pod"+secretUID)
 	old := s.linksBelow()
-	s.names("ns", "web", podUID, "app", containerID)
+	s.names(podName{"ns", "web", podUID, "app", containerID, 3})
 
 	traffic := s.container("traffic")
 	p := traffic.start(program(t, "numbers"), "recent", fmt.Sprint(threads), "0", "2000000")
