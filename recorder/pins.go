@@ -205,9 +205,15 @@ func (k *kernel) pin() (err error) {
 		return fmt.Errorf("making %s: %w", dir, err)
 	}
 	for name, m := range k.maps {
-		if err := m.Pin(filepath.Join(dir, pinName(name))); err != nil {
+		// The map itself may be pinned, and would only be moved.
+		again, err := m.Clone()
+		if err == nil {
+			err = again.Pin(filepath.Join(dir, pinName(name)))
+		}
+		if err != nil {
 			return fmt.Errorf("pinning map %s: %w", name, err)
 		}
+		_ = again.Close()
 	}
 	for i, l := range k.links {
 		if err := l.Pin(filepath.Join(dir, "link_"+attachOrder[i])); err != nil {
