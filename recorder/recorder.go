@@ -143,6 +143,9 @@ func (r *Recorder) start() error {
 		}
 	}
 	r.reconcile()
+	if n := atomic.LoadUint64(&r.k.nodeState().Unarmed); n > 0 {
+		r.log.Warn("containers found no free ring since the recorder was loaded, and are not recorded, or not from their start. Try: more --memory, or a smaller --ring-size", "containers", n)
+	}
 	return r.finishConsents()
 }
 

@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"encoding/binary"
 	"fmt"
 	"os"
 	"os/exec"
@@ -9,7 +10,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
 )
 
 // linksBelow lists the ids of the pinned links.
@@ -180,4 +183,49 @@ func TestNewPrograms(t *testing.T) {
 		}
 	}
 	t.Logf("%d calls of each of %d threads", progressed+1, threads)
+}
+
+// TestForeignLayout: what is pinned with a newer layout, or with one that nobody knows, is
+// left alone, whole and recording; an error says what to do. The version that pinned it
+// finds everything.
+func TestForeignLayout(t *testing.T) {
+	t.Parallel()
+	s := newService(t)
+	c := s.container("stays")
+	p := c.start(program(t, "death"), "wait")
+	p.expect("ready")
+	s.stop()
+	links := s.linksBelow()
+	m, err := ebpf.LoadPinnedMap(filepath.Join(s.pins, "recorder", "node"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	node, err := unix.Mmap(m.FD(), 0, int(m.ValueSize()), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Munmap(node)
+	own := binary.LittleEndian.Uint32(node)
+	for layout, says := range map[uint32]string{own + 1: "newer swolld", 0: "cannot be taken over"} {
+		binary.LittleEndian.PutUint32(node, layout)
+		if code, out := runSwolld(t, nil, s.flags()...); code != 1 || !strings.Contains(out, says) || !strings.Contains(out, "--uninstall") {
+			t.Errorf("layout %d: exit status %d\n%s", layout, code, out)
+		}
+	}
+	p.send()
+	p.expect("waiting")
+	binary.LittleEndian.PutUint32(node, own)
+	s.start()
+	if got := deathNumbers(t, s.dump("stays", "all=true")); len(got) != 100 {
+		t.Errorf("%d of 100 calls that were made meanwhile", len(got))
+	}
+	if same := s.linksBelow(); fmt.Sprint(same) != fmt.Sprint(links) {
+		t.Errorf("links %v, were %v", same, links)
+	}
+	s.stop()
+	binary.LittleEndian.PutUint32(node, own+1)
+	if code, out := s.uninstall(); code != 0 || s.pinned() != "" {
+		t.Errorf("--uninstall of a newer layout: exit status %d\n%s\nstill there:\n%s", code, out, s.pinned())
+	}
 }

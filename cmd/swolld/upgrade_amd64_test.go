@@ -154,7 +154,8 @@ func TestUpgrade(t *testing.T) {
 	const threads = 2
 	s := prepareService(t, unified(t), "--memory", "32MiB", "--ring-size", "1MiB")
 	kubepods := s.kubepods()
-	s.pinLayout4(map[string]watch4{s.watch: {Depth: 1}, kubepods: {Depth: 2, Kubepods: 1}}, "pod"+secretUID)
+	elsewhere := makeCgroup(t, unified(t)) // what is below it, somebody recorded by hand
+	s.pinLayout4(map[string]watch4{s.watch: {Depth: 1}, elsewhere: {Depth: 1}, kubepods: {Depth: 2, Kubepods: 1}}, "pod"+secretUID)
 	old := s.linksBelow()
 	s.names(podName{"ns", "web", podUID, "app", containerID, 3})
 
@@ -177,6 +178,14 @@ func TestUpgrade(t *testing.T) {
 	s.container("empty")
 	s.podContainer(kubepods, secretUID, secretID).start("/bin/true").wait()
 
+	byHand := &container{s, "by-hand", filepath.Join(elsewhere, "by-hand")}
+	if err := os.Mkdir(byHand.dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { removeCgroup(t, byHand.dir) })
+	waiting := byHand.start(program(t, "death"), "wait")
+	waiting.expect("ready")
+
 	// Killed at every step: while it pins its own, after it put the older one aside, when
 	// the first snapshot is there, and while it removes the older one.
 	for _, moment := range []string{"new", "old-4", "gone"} {
@@ -189,15 +198,20 @@ func TestUpgrade(t *testing.T) {
 	for _, snap := range snaps {
 		byPod[snap.Namespace+"/"+snap.Pod] = snap
 	}
-	if len(snaps) != 3 || len(byPod) != 3 {
-		t.Fatalf("%d snapshots, want one each of traffic, web and well: %+v", len(snaps), snaps)
+	if len(snaps) != 4 || len(byPod) != 4 {
+		t.Fatalf("%d snapshots, want one each of traffic, web, well and by-hand: %+v", len(snaps), snaps)
+	}
+	waiting.send()
+	waiting.expect("waiting")
+	if got := deathNumbers(t, s.dump(byHand.name, "all=true")); len(got) != 100 {
+		t.Errorf("%d of the 100 calls of what was recorded by hand", len(got))
 	}
 	checkSnapshot(t, byPod["ns/web"], "signal", 139, "SIGSEGV")
 	if got := byPod["ns/web"]; got.Container != "app" || got.Instance != 3 {
 		t.Errorf("the death is that of container %s, life %d; want app, 3", got.Container, got.Instance)
 	}
 	checkDeath(t, s.snapshotEvents(byPod["ns/web"].ID), victim.pid)
-	for _, pod := range []string{"host/traffic", "host/well"} {
+	for _, pod := range []string{"host/traffic", "host/well", "host/by-hand"} {
 		if snap := byPod[pod]; snap.Trigger != "manual" || !strings.Contains(snap.Reason, "layout 4") {
 			t.Errorf("%s: trigger %s (%s), want manual, with a reason", pod, snap.Trigger, snap.Reason)
 		}
@@ -253,7 +267,54 @@ func TestUpgrade(t *testing.T) {
 	})
 	s.stop()
 	s.start()
-	if again := s.snapshots(""); len(again) != 4 {
+	if again := s.snapshots(""); len(again) != 5 {
 		t.Errorf("%d snapshots after another start: %+v", len(again), again)
 	}
+}
+
+// TestUpgradeUnsaved: where what an older recorder holds cannot be saved, nothing is lost: an
+// error says what to do, and it records on, until it can be. --uninstall removes it with all
+// that stands beside it.
+func TestUpgradeUnsaved(t *testing.T) {
+	t.Parallel()
+	s := prepareService(t, unified(t))
+	s.pinLayout4(map[string]watch4{s.watch: {Depth: 1}})
+	old := s.linksBelow()
+	c := s.container("waits")
+	p := c.start(program(t, "death"), "wait")
+	p.expect("ready")
+	if code, out := runSwolld(t, nil, append(s.flags(), "--state-dir", "")...); code != 1 || !strings.Contains(out, "layout") || !strings.Contains(out, "--uninstall") {
+		t.Errorf("without a state directory: exit status %d\n%s", code, out)
+	}
+	p.send()
+	p.expect("waiting")
+	s.start()
+	snap := s.waitSnapshot("waits")
+	kept := deathNumbers(t, s.snapshotEvents(snap.ID))
+	since := deathNumbers(t, s.dump("waits", "all=true"))
+	if len(kept)+len(since) < 100 {
+		t.Errorf("of 100 calls that were made meanwhile, the snapshot has %d, the ring %d", len(kept), len(since))
+	}
+	s.stop()
+	expectGone(t, old)
+
+	// And again, to remove it.
+	if code, out := s.uninstall(); code != 0 {
+		t.Fatalf("--uninstall: exit status %d\n%s", code, out)
+	}
+	s.pinLayout4(map[string]watch4{s.watch: {Depth: 1}})
+	c2 := s.container("unwanted")
+	c2.start("/bin/true").wait()
+	runSwolld(t, nil, append(s.flags(), "--state-dir", "")...)
+	links := s.linksBelow()
+	if code, out := s.uninstall(); code != 0 {
+		t.Fatalf("--uninstall: exit status %d\n%s", code, out)
+	}
+	if _, err := os.Stat(s.pins); !os.IsNotExist(err) {
+		t.Errorf("the pin directory: %v, with\n%s", err, s.pinned())
+	}
+	if len(links) != 2*len(old) {
+		t.Errorf("%d links were pinned, want %d of each of the two", len(links), len(old))
+	}
+	expectGone(t, links)
 }
