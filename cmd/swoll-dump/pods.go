@@ -153,7 +153,7 @@ func (s *selection) choose(ctx context.Context, svc service, sel *api.Selector) 
 		return err
 	}
 	for _, snap := range snaps {
-		if snap.Namespace == sel.Namespace && snap.Pod == sel.Pod {
+		if ofPod(&snap, sel) {
 			all = append(all, life{snap.Container, snap.UID, snap.Instance, snap.Created})
 		}
 	}
@@ -302,6 +302,11 @@ func (a *app) dumpCommand() *cobra.Command {
 	return cmd
 }
 
+// ofPod tells whether a snapshot is of the selected pod, given by its name or UID.
+func ofPod(s *api.Snapshot, sel *api.Selector) bool {
+	return s.Namespace == sel.Namespace && (s.Pod == sel.Pod || s.UID != "" && s.UID == sel.Pod)
+}
+
 // newestSnapshot is the id of the newest snapshot of a container, or of one life of it;
 // empty: there is none.
 func newestSnapshot(ctx context.Context, svc service, sel api.Selector) (string, error) {
@@ -311,7 +316,7 @@ func newestSnapshot(ctx context.Context, svc service, sel api.Selector) (string,
 	}
 	newest := ""
 	for _, s := range snaps { // the newest comes last
-		if s.Namespace != sel.Namespace || s.Pod != sel.Pod || sel.Container != "" && s.Container != sel.Container ||
+		if !ofPod(&s, &sel) || sel.Container != "" && s.Container != sel.Container ||
 			sel.Instance != nil && s.Instance != *sel.Instance {
 			continue
 		}
