@@ -77,6 +77,10 @@ type Ring struct {
 	Oldest        time.Time `json:"oldest,omitzero"`
 	Newest        time.Time `json:"newest,omitzero"`
 	CompleteSince time.Time `json:"completeSince,omitzero"`
+	// Late says that processes of the container ran already when recording began. Gaps are
+	// how often it was frozen, and recorded on later.
+	Late bool `json:"late,omitempty"`
+	Gaps int  `json:"gaps,omitempty"`
 }
 
 // Why a Snapshot was taken.

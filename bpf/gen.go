@@ -6,3 +6,7 @@ package bpf
 
 //go:generate go tool bpf2go -target amd64,arm64 -go-package bpf Swoll swoll.bpf.c -- -O2 -g -Wall -Werror -mcpu=v3 -I/usr/include/x86_64-linux-gnu
 //go:generate go run ./layoutgen -o ../ringstore/layout/layout.go swoll_x86_bpfel.o swoll_arm64_bpfel.o
+
+// Object returns the bytes of the built-in BPF object, which LoadSwoll parses. They are not
+// to be changed.
+func Object() []byte { return _SwollBytes }

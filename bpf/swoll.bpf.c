@@ -80,6 +80,7 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 /* Set by the service before loading; the verifier takes them as constants. */
 const volatile struct swoll_shape shape = {};
+const volatile u64 turn = 1;
 const volatile u32 limit_data = 64;
 const volatile u32 limit_string = 256;
 const volatile struct swoll_call calls[2 * SWOLL_CALLS + SWOLL_VARIANT_ROWS] = {};
@@ -200,6 +201,15 @@ static __always_inline u64 cgroup_of(struct task_struct *task)
 static __always_inline bool maybe_recorded(u64 cgroup)
 {
 	return node.filter[cgroup & (SWOLL_FILTER - 1)];
+}
+
+/*
+ * Whether this set of programs is the one that records. When a service replaces programs,
+ * both sets are attached for a moment, and each event is seen by both, one after the other.
+ */
+static __always_inline bool my_turn(u64 generation)
+{
+	return generation >> SWOLL_TURN == turn;
 }
 
 static __always_inline void *ring_at(u32 index)
@@ -585,6 +595,18 @@ static __noinline struct swoll_task *find_task(struct task_struct *task, u64 cgr
 	void *ring;
 	u64 generation = node.generation;
 
+	if (unlikely(!my_turn(generation) || node.handover)) {
+		st = bpf_task_storage_get(&tasks, task, 0, 0);
+		if (!my_turn(generation)) {
+			/* So that the other set, which comes next, sees that this event is its own. */
+			if (st && my_turn(st->generation))
+				st->generation = 0;
+			return 0;
+		}
+		/* The other set was there first, and the turn changed in between: done. */
+		if (st && st->generation && !my_turn(st->generation))
+			return 0;
+	}
 	barrier();
 	arm = bpf_map_lookup_elem(&cgroups, &cgroup);
 	if (!arm) {
@@ -629,13 +651,14 @@ static __noinline struct swoll_task *find_task(struct task_struct *task, u64 cgr
 
 static __always_inline struct swoll_task *task_of(struct task_struct *task)
 {
-	u64 cgroup = cgroup_of(task);
+	u64 cgroup = cgroup_of(task), generation;
 	struct swoll_task *st;
 
 	if (likely(!maybe_recorded(cgroup)))
 		return 0;
 	st = bpf_task_storage_get(&tasks, task, 0, 0);
-	if (unlikely(!st || st->cgroup != cgroup || st->generation != node.generation)) {
+	generation = node.generation;
+	if (unlikely(!st || st->cgroup != cgroup || st->generation != generation || !my_turn(generation))) {
 		st = find_task(task, cgroup);
 		if (!st)
 			return 0;
@@ -2109,9 +2132,12 @@ int BPF_PROG(cgroup_mkdir, struct cgroup *cgrp, const char *path)
 	struct swoll_arm *arm;
 	u64 id, parent_id = 0;
 
-	if ((u32)cgrp->root->hierarchy_id != shape.hierarchy)
+	if ((u32)cgrp->root->hierarchy_id != shape.hierarchy || !my_turn(node.generation))
 		return 0;
 	id = cgrp->kn->id;
+	/* By the programs whose turn it was a moment ago. */
+	if (bpf_map_lookup_elem(&cgroups, &id))
+		return 0;
 	/* self is the first member: a cgroup and its own css are at one address. */
 	parent = BPF_CORE_READ((struct cgroup *)cgrp->self.parent, kn);
 	if (!parent)

@@ -32,6 +32,8 @@ enum swoll_sizes {
 	SWOLL_MAX_LIMIT = 380,	   /* the highest capture limit, bytes */
 	SWOLL_PIECE = 128,	   /* bytes of one string of an array, or of one iovec */
 	SWOLL_PIECE_MIN = 32,	   /* bytes that each of several iovecs may have at least */
+	SWOLL_GAPS = 4,		   /* gaps that a ring remembers */
+	SWOLL_TURN = 48,	   /* shift: the bits above in swoll_node.generation are the turn */
 	SWOLL_CAPTURE_ARG = 7,	   /* the argument, in swoll_capture.arg */
 	SWOLL_CAPTURE_CAP = 3,	   /* shift: the bits above are eighths of the most bytes of
 				    * each iovec that were gathered; 0: as far as they go */
@@ -262,6 +264,12 @@ struct swoll_slot {
 	__u64 lost[SWOLL_LOST_CAUSES];	/* by the CPU of this number, not shared */
 };
 
+/* A time in which nothing was recorded; the service writes it. */
+struct swoll_gap {
+	__u64 from;	/* ns CLOCK_MONOTONIC */
+	__u64 to;
+};
+
 struct swoll_lane_state {
 	__u64 next;	/* pages handed out so far */
 	__u64 spare[7];	/* a cache line of its own */
@@ -289,8 +297,12 @@ struct swoll_ring {
 	__u64 handled;	 /* time of the last death that the service has dealt with */
 	__u32 mourned;	 /* tgid of a process whose death was dealt with before its last thread
 			  * was gone: what else comes of it is no other death; 0: none */
-	__u32 pad;
+	__u32 number;	 /* of this life of the container, as the service counts; 0: not
+			  * counted, else one more */
 	__u64 spare[4];
+	__u32 late;	 /* 1: the service armed it when processes of the cgroup ran already */
+	__u32 gaps;	 /* how often it was frozen, and recorded again later */
+	struct swoll_gap gap[SWOLL_GAPS]; /* the first ones, and the last one */
 };
 enum swoll_ring_flag {
 	SWOLL_FROZEN = 1,	/* nothing is written */
@@ -329,13 +341,20 @@ struct swoll_shape {
 /* The one piece of global state, in a mapped array of its own. */
 struct swoll_node {
 	struct swoll_shape shape;
-	__u64 generation; /* changes when a cgroup may have lost or changed its ring */
+	/* Changes when a cgroup may have lost or changed its ring. Its upper bits (see
+	 * SWOLL_TURN) say whose turn it is: which set of programs records, where a service
+	 * is just replacing those of another. */
+	__u64 generation;
 	__u64 life;	  /* last number given to a ring */
 	__u64 armed;	  /* rings armed by the kernel side */
 	__u64 unarmed;	  /* containers that found the pool empty */
 	__u64 alerts_lost;
 	__u64 failed[8];  /* failed helpers, enum swoll_place */
-	__u64 spare[3];
+	__u64 programs;	  /* the service's hash of the programs whose turn it is, and their tables */
+	__u32 turns;	  /* the last turn that was given to a set of programs, from 1 */
+	__u32 handover;	  /* 1: an event may just be seen by two sets, of which the first has
+			   * recorded it */
+	__u64 spare;
 	__u32 filter[SWOLL_FILTER]; /* recorded cgroups by the low bits of their id */
 };
 enum swoll_place {

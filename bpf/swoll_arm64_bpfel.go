@@ -123,7 +123,10 @@ type SwollSwollNode struct {
 	Unarmed    uint64
 	AlertsLost uint64
 	Failed     [8]uint64
-	Spare      [3]uint64
+	Programs   uint64
+	Turns      uint32
+	Handover   uint32
+	Spare      uint64
 	Filter     [16384]uint32
 }
 
@@ -210,6 +213,7 @@ const (
 	SwollVarNode              = "node"
 	SwollVarRoutine           = "routine"
 	SwollVarShape             = "shape"
+	SwollVarTurn              = "turn"
 	SwollVarTypesOfLayout     = "types_of_layout"
 	SwollVarVariants          = "variants"
 )
@@ -294,6 +298,7 @@ type SwollVariableSpecs struct {
 	Node          *ebpf.VariableSpec `ebpf:"node"`
 	Routine       *ebpf.VariableSpec `ebpf:"routine"`
 	Shape         *ebpf.VariableSpec `ebpf:"shape"`
+	Turn          *ebpf.VariableSpec `ebpf:"turn"`
 	TypesOfLayout *ebpf.VariableSpec `ebpf:"types_of_layout"`
 	Variants      *ebpf.VariableSpec `ebpf:"variants"`
 }
@@ -355,6 +360,7 @@ type SwollVariables struct {
 	Node          *ebpf.Variable `ebpf:"node"`
 	Routine       *ebpf.Variable `ebpf:"routine"`
 	Shape         *ebpf.Variable `ebpf:"shape"`
+	Turn          *ebpf.Variable `ebpf:"turn"`
 	TypesOfLayout *ebpf.Variable `ebpf:"types_of_layout"`
 	Variants      *ebpf.Variable `ebpf:"variants"`
 }

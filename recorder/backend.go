@@ -100,16 +100,17 @@ func (r *Recorder) container(i *instance, offset int64) (api.Container, error) {
 		}
 		return time.Unix(0, ns+offset).UTC()
 	}
-	w := i.who()
+	w, c := i.who(), r.k.control(i.ring)
 	return api.Container{
 		Name: w.container, ID: w.containerID, Image: w.image, Instance: w.number,
-		Cgroup: r.relative(i), State: i.state(r.k.control(i.ring)),
+		Cgroup: r.relative(i), State: i.state(c),
 		Ring: api.Ring{
 			Bytes:       int64(r.k.shape.Bytes),
 			Records:     stat.Records(),
 			Overwritten: stat.TotalOverwritten(),
 			Lost:        stat.Lost,
 			Oldest:      at(stat.Oldest), Newest: at(stat.Newest), CompleteSince: at(stat.CompleteSince),
+			Late: atomic.LoadUint32(&c.Late) != 0, Gaps: int(atomic.LoadUint32(&c.Gaps)),
 		},
 	}, nil
 }
@@ -383,11 +384,10 @@ func (r *Recorder) Thaw(_ context.Context, sel *api.Selector) (int, error) {
 }
 
 func (r *Recorder) thaw(i *instance, c *layout.Ring) bool {
-	from := atomic.LoadUint64(&c.Frozen)
-	if atomic.AndUint32(&c.Flags, ^uint32(layout.RingFlagFrozen))&layout.RingFlagFrozen == 0 {
+	if atomic.LoadUint32(&c.Flags)&layout.RingFlagFrozen == 0 {
 		return false
 	}
-	r.addGap(i, from, uint64(monotonic()))
+	i.gap(c, atomic.LoadUint64(&c.Frozen), func() { atomic.AndUint32(&c.Flags, ^uint32(layout.RingFlagFrozen)) })
 	return true
 }
 

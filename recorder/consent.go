@@ -290,9 +290,11 @@ func (r *Recorder) applyPayload(list []*instance) error {
 			}
 		}
 		if s.ours {
-			old := atomic.AndUint32(&s.c.Flags, ^uint32(layout.RingFlagFrozen))
-			if s.from != 0 && old&layout.RingFlagDying == 0 {
-				r.addGap(s.instance, s.from, uint64(monotonic()))
+			thaw := func() { atomic.AndUint32(&s.c.Flags, ^uint32(layout.RingFlagFrozen)) }
+			if s.from != 0 && atomic.LoadUint32(&s.c.Flags)&layout.RingFlagDying == 0 {
+				s.gap(s.c, s.from, thaw)
+			} else {
+				thaw()
 			}
 		}
 	}

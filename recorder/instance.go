@@ -25,6 +25,7 @@ type instance struct {
 	life     uint64
 	cgroupID uint64
 	dir      string // the cgroup's directory; empty if it was gone before it was found
+	below    string // the cgroup's name, below its parent's
 	byHand   bool   // not below a watched cgroup
 	known    atomic.Pointer[known]
 
@@ -43,6 +44,15 @@ type instance struct {
 	// Only the recorder's loop uses these.
 	retry time.Time // when to try again to save a death
 	tries int
+}
+
+// newInstance is the present use of a ring, by what its control area says.
+func newInstance(ring uint32, c *layout.Ring) *instance {
+	name, parent := cString(c.Name[:]), cString(c.Parent[:])
+	i := &instance{ring: ring, life: c.Life, cgroupID: c.Cgroup, below: filepath.Join(parent, name)}
+	i.handled.Store(atomic.LoadUint64(&c.Handled))
+	i.known.Store(&known{identity: identify(parent, name)})
+	return i
 }
 
 // identify says what the names of a cgroup and its parent tell.
@@ -90,11 +100,16 @@ func (i *instance) allNotes() []string {
 	return slices.Clone(i.notes)
 }
 
-// addGap notes that a ring was frozen from one time of CLOCK_MONOTONIC to another.
-func (r *Recorder) addGap(i *instance, from, to uint64) {
-	offset := r.wallOffset()
-	at := func(ns uint64) string { return time.Unix(0, int64(ns)+offset).UTC().Format("15:04:05.000000") }
-	i.note(fmt.Sprintf("nothing was recorded from %s to %s UTC: the ring was frozen", at(from), at(to)))
+// gap ends a time in which nothing was recorded, by thaw, and enters it where readers of the
+// ring find it, also those of later services: before thaw, so that none is ever missing.
+func (i *instance) gap(c *layout.Ring, from uint64, thaw func()) {
+	i.noteMu.Lock()
+	defer i.noteMu.Unlock()
+	g := &c.Gap[min(int(c.Gaps), len(c.Gap)-1)]
+	g.From, g.To = from, uint64(monotonic())
+	c.Gaps++
+	thaw()
+	g.To = uint64(monotonic())
 }
 
 // String names the instance for people.
@@ -167,8 +182,9 @@ func escapeGlob(s string) string {
 }
 
 // meta describes an instance for its dumps and snapshots.
-func (r *Recorder) meta(i *instance) *ringstore.Meta {
-	c := r.k.control(i.ring)
+func (r *Recorder) meta(i *instance) *ringstore.Meta { return r.metaOf(i, r.k.control(i.ring)) }
+
+func (r *Recorder) metaOf(i *instance, c *layout.Ring) *ringstore.Meta {
 	m := &ringstore.Meta{
 		Version:    1,
 		Cgroup:     r.relative(i),
@@ -190,8 +206,7 @@ func (r *Recorder) meta(i *instance) *ringstore.Meta {
 // relative is the cgroup's path below the root of its hierarchy.
 func (r *Recorder) relative(i *instance) string {
 	if i.dir == "" {
-		c := r.k.control(i.ring)
-		return "…/" + filepath.Join(cString(c.Parent[:]), cString(c.Name[:]))
+		return "…/" + i.below
 	}
 	rel, err := filepath.Rel(r.h.mount, i.dir)
 	if err != nil {

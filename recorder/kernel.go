@@ -1,14 +1,17 @@
 package recorder
 
 import (
+	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
-	"sort"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -54,6 +57,10 @@ type kernel struct {
 	node    []byte // struct swoll_node, mapped
 	lock    *os.File
 	listing sync.Mutex // held while the task iterator runs
+
+	// predecessors are older recorders that are pinned beside this one, until what they
+	// hold is saved. The oldest comes first.
+	predecessors []*kernel
 }
 
 // pinName is the file name of a map below the pin directory.
@@ -69,9 +76,7 @@ func openKernel(cfg Config, h hierarchy) (*kernel, error) {
 	k := &kernel{log: cfg.Logger, pinDir: cfg.PinDir, maps: map[string]*ebpf.Map{}}
 	if err := k.open(cfg, h); err != nil {
 		if k.lock != nil {
-			// Whatever was pinned by half; nothing, and it fails, where it was adopted.
-			_ = removePins(filepath.Join(k.pinDir, "new"))
-			_ = os.Remove(k.pinDir)
+			_ = os.Remove(k.pinDir) // fails where something is pinned
 		}
 		k.close()
 		return nil, err
@@ -80,62 +85,67 @@ func openKernel(cfg Config, h hierarchy) (*kernel, error) {
 }
 
 func (k *kernel) open(cfg Config, h hierarchy) error {
-	if k.pinDir != "" {
-		if err := k.lockPins(); err != nil {
-			return err
-		}
-		ok, err := k.adopt()
-		if err != nil {
-			return err
-		}
-		if ok && (k.shape.Hierarchy != h.id) {
-			return fmt.Errorf("what is pinned in %s records cgroup hierarchy %d, and the watched cgroups are in %d; try: swolld --uninstall", k.pinDir, k.shape.Hierarchy, h.id)
-		}
-		if ok {
-			want, err := shapeOf(cfg.Memory, cfg.RingSize, possibleCPUs())
-			if err == nil && (want.Bytes != k.shape.Bytes || want.Rings != k.shape.Rings) {
-				k.log.Warn("keeping the pinned rings; memory and ring size change with swolld --uninstall",
-					"rings", k.shape.Rings, "ringBytes", k.shape.Bytes)
-			}
-			k.adopted = true
-			return nil
-		}
+	if k.pinDir == "" {
+		return k.load(cfg, h)
 	}
-	return k.load(cfg, h)
+	if err := k.lockPins(); err != nil {
+		return err
+	}
+	found, err := k.settlePins()
+	if err != nil {
+		return err
+	}
+	switch {
+	case !found.any:
+		return k.load(cfg, h)
+	case found.layout != layout.SizesLayout:
+		return k.succeed(cfg, h)
+	}
+	if err := k.adopt(); err != nil {
+		return err
+	}
+	if k.shape.Hierarchy != h.id {
+		return fmt.Errorf("what is pinned in %s records cgroup hierarchy %d, and the watched cgroups are in %d; try: swolld --uninstall", k.pinDir, k.shape.Hierarchy, h.id)
+	}
+	want, err := shapeOf(cfg.Memory, cfg.RingSize, possibleCPUs())
+	if err == nil && (want.Bytes != k.shape.Bytes || want.Rings != k.shape.Rings) {
+		k.log.Warn("keeping the pinned rings; memory and ring size change with swolld --uninstall",
+			"rings", k.shape.Rings, "ringBytes", k.shape.Bytes)
+	}
+	k.adopted = true
+	return k.renew(cfg, found.disturbed)
 }
 
-// load loads, fills and attaches everything, and pins it.
+// load makes the kernel side afresh: loads, fills and attaches everything, and pins it.
 func (k *kernel) load(cfg Config, h hierarchy) error {
-	if _, err := btf.LoadKernelSpec(); err != nil {
-		return fmt.Errorf("this kernel does not describe its types (BTF): %w; it needs CONFIG_DEBUG_INFO_BTF=y, and /sys/kernel/btf/vmlinux readable", err)
+	if err := k.build(cfg, h); err != nil {
+		return err
 	}
+	if k.pinDir == "" {
+		return nil
+	}
+	if err := k.pin(); err != nil {
+		return err
+	}
+	if err := os.Rename(k.sub(pinsNew), k.sub(pinsCurrent)); err != nil {
+		return fmt.Errorf("putting the pins in place: %w", err)
+	}
+	return nil
+}
+
+// build loads, fills and attaches everything. What the predecessors were told of consent
+// holds from the start.
+func (k *kernel) build(cfg Config, h hierarchy) error {
 	shape, err := shapeOf(cfg.Memory, cfg.RingSize, possibleCPUs())
 	if err != nil {
 		return err
 	}
 	shape.Hierarchy, shape.Subsystem = h.id, h.subsystem
 	k.shape = shape
-
-	spec, err := bpf.LoadSwoll()
+	const first = 1
+	spec, hash, err := k.specFor(cfg, first)
 	if err != nil {
-		return fmt.Errorf("reading the built-in BPF object: %w", err)
-	}
-	spec.Maps["rings"].ValueSize = shape.Bytes
-	spec.Maps["rings"].MaxEntries = shape.Rings
-	spec.Maps["pool"].MaxEntries = shape.Rings
-	spec.Maps["cgroups"].MaxEntries = max(16384, 4*shape.Rings)
-	calls, variants := callTable(runtime.GOARCH, cfg.DataLimit, cfg.StringLimit)
-	for name, value := range map[string]any{
-		"shape":        shape,
-		"limit_data":   uint32(cfg.DataLimit),
-		"limit_string": uint32(cfg.StringLimit),
-		"calls":        calls,
-		"variants":     variants,
-		"routine":      routineTable(),
-	} {
-		if err := spec.Variables[name].Set(value); err != nil {
-			return fmt.Errorf("setting %s of the BPF object: %w", name, err)
-		}
+		return err
 	}
 	coll, err := ebpf.NewCollection(spec)
 	if err != nil {
@@ -151,11 +161,68 @@ func (k *kernel) load(cfg Config, h hierarchy) error {
 		return err
 	}
 	copy(k.node[layout.NodeAtShape:], unsafe.Slice((*byte)(unsafe.Pointer(&shape)), layout.SizeofShape))
+	node := k.nodeState()
+	node.Turns, node.Programs = first, hash
+	atomic.StoreUint64(&node.Generation, first<<layout.SizesTurn)
 	for i := range shape.Rings {
 		if err := k.maps["pool"].Update(nil, i, ebpf.UpdateAny); err != nil {
 			return fmt.Errorf("filling the pool of rings: %w", err)
 		}
 	}
+	for _, old := range k.predecessors {
+		if err := k.inheritConsents(old); err != nil {
+			return err
+		}
+	}
+	return k.attach(coll)
+}
+
+// specFor is the built-in object, made for this kernel side, and the hash of what it does:
+// of the object and of the tables that were put in. turn is the number of the set of programs.
+func (k *kernel) specFor(cfg Config, turn uint64) (*ebpf.CollectionSpec, uint64, error) {
+	if _, err := btf.LoadKernelSpec(); err != nil {
+		return nil, 0, fmt.Errorf("this kernel does not describe its types (BTF): %w; it needs CONFIG_DEBUG_INFO_BTF=y, and /sys/kernel/btf/vmlinux readable", err)
+	}
+	spec, err := bpf.LoadSwoll()
+	if err != nil {
+		return nil, 0, fmt.Errorf("reading the built-in BPF object: %w", err)
+	}
+	spec.Maps["rings"].ValueSize = k.shape.Bytes
+	spec.Maps["rings"].MaxEntries = k.shape.Rings
+	spec.Maps["pool"].MaxEntries = k.shape.Rings
+	spec.Maps["cgroups"].MaxEntries = max(16384, 4*k.shape.Rings)
+	calls, variants := callTable(runtime.GOARCH, cfg.DataLimit, cfg.StringLimit)
+	for name, value := range map[string]any{
+		"shape":        k.shape,
+		"limit_data":   uint32(cfg.DataLimit),
+		"limit_string": uint32(cfg.StringLimit),
+		"calls":        calls,
+		"variants":     variants,
+		"routine":      routineTable(),
+	} {
+		if err := spec.Variables[name].Set(value); err != nil {
+			return nil, 0, fmt.Errorf("setting %s of the BPF object: %w", name, err)
+		}
+	}
+	hash := hashOf(spec)
+	if err := spec.Variables["turn"].Set(turn); err != nil {
+		return nil, 0, fmt.Errorf("setting turn of the BPF object: %w", err)
+	}
+	return spec, hash, nil
+}
+
+// hashOf is a hash, never 0, of all that decides what the programs of a spec do.
+func hashOf(spec *ebpf.CollectionSpec) uint64 {
+	sum := sha256.New()
+	sum.Write(bpf.Object())
+	for _, name := range slices.Sorted(maps.Keys(spec.Variables)) {
+		fmt.Fprintf(sum, "%s %x\n", name, spec.Variables[name].Value)
+	}
+	return max(1, binary.LittleEndian.Uint64(sum.Sum(nil)))
+}
+
+// attach attaches all programs of a collection.
+func (k *kernel) attach(coll *ebpf.Collection) error {
 	for _, name := range attachOrder {
 		l, err := link.AttachTracing(link.TracingOptions{Program: coll.Programs[name]})
 		if err != nil {
@@ -163,99 +230,11 @@ func (k *kernel) load(cfg Config, h hierarchy) error {
 		}
 		k.links = append(k.links, l)
 	}
+	var err error
 	if k.iter, err = link.AttachIter(link.IterOptions{Program: coll.Programs[runningProg]}); err != nil {
 		return fmt.Errorf("attaching the task iterator: %w", err)
 	}
-	return k.pin()
-}
-
-// pin pins everything into a directory beside the final one, which is then renamed: so
-// a service that dies in between leaves nothing that looks whole.
-func (k *kernel) pin() error {
-	if k.pinDir == "" {
-		return nil
-	}
-	dir := filepath.Join(k.pinDir, "new")
-	if err := removePins(dir); err != nil {
-		return err
-	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("making %s: %w", dir, err)
-	}
-	for name, m := range k.maps {
-		if err := m.Pin(filepath.Join(dir, pinName(name))); err != nil {
-			return fmt.Errorf("pinning map %s: %w", name, err)
-		}
-	}
-	for i, l := range k.links {
-		if err := l.Pin(filepath.Join(dir, "link_"+attachOrder[i])); err != nil {
-			return fmt.Errorf("pinning link %s: %w", attachOrder[i], err)
-		}
-	}
-	if err := k.iter.Pin(filepath.Join(dir, "link_"+runningProg)); err != nil {
-		return fmt.Errorf("pinning the task iterator: %w", err)
-	}
-	if err := os.Rename(dir, k.pinned()); err != nil {
-		return fmt.Errorf("putting the pins in place: %w", err)
-	}
 	return nil
-}
-
-func (k *kernel) pinned() string { return filepath.Join(k.pinDir, "recorder") }
-
-// adopt takes over what another service pinned. False: there is nothing, or nothing
-// that this version understands.
-func (k *kernel) adopt() (bool, error) {
-	dir := k.pinned()
-	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
-		return false, nil
-	}
-	give := func(why string, err error) (bool, error) {
-		k.log.Warn("what is pinned cannot be adopted and is replaced; the history in it is lost", "dir", dir, "why", why, "err", err)
-		k.closeMaps()
-		if err := removePins(dir); err != nil {
-			return false, err
-		}
-		return false, nil
-	}
-	for _, name := range mapNames {
-		m, err := ebpf.LoadPinnedMap(filepath.Join(dir, pinName(name)), nil)
-		if err != nil {
-			return give("map "+name+" is missing", err)
-		}
-		k.maps[name] = m
-	}
-	for _, name := range append([]string{runningProg}, attachOrder...) {
-		if _, err := os.Stat(filepath.Join(dir, "link_"+name)); err != nil {
-			return give("link "+name+" is missing", err)
-		}
-	}
-	m, err := unix.Mmap(k.maps[nodeMap].FD(), 0, int(k.maps[nodeMap].ValueSize()), unix.PROT_READ, unix.MAP_SHARED)
-	if err != nil {
-		return give("node state cannot be mapped", err)
-	}
-	shape := *(*layout.Shape)(unsafe.Pointer(&m[layout.NodeAtShape]))
-	_ = unix.Munmap(m)
-	if shape.Layout != layout.SizesLayout {
-		return give(fmt.Sprintf("its layout is %d, this version's is %d", shape.Layout, layout.SizesLayout), nil)
-	}
-	if shape.Bytes != k.maps["rings"].ValueSize() || shape.Rings != k.maps["rings"].MaxEntries() {
-		return give("its shape contradicts itself", nil)
-	}
-	k.shape = shape
-	if err := k.mapMemory(); err != nil {
-		return false, err
-	}
-	l, err := link.LoadPinnedLink(filepath.Join(dir, "link_"+runningProg), nil)
-	if err != nil {
-		return give("the task iterator cannot be opened", err)
-	}
-	iter, ok := l.(*link.Iter)
-	if !ok {
-		return give("the task iterator is none", errors.Join(l.Close()))
-	}
-	k.iter = iter
-	return true, nil
 }
 
 // mapMemory maps the rings and the node state.
@@ -425,6 +404,10 @@ func (k *kernel) close() {
 	}
 	k.rings, k.node, k.links, k.iter = nil, nil, nil, nil
 	k.closeMaps()
+	for _, old := range k.predecessors {
+		old.close()
+	}
+	k.predecessors = nil
 	if k.lock != nil {
 		_ = k.lock.Close()
 	}
@@ -484,58 +467,6 @@ func ensureBPFFS(dir string) error {
 		return nil
 	}
 	return fmt.Errorf("pin directory %s is not on a bpffs; try: mount -t bpf bpf %s, or --pin-dir '' to record only as long as the service runs", dir, at)
-}
-
-// removePins removes a directory of pins, and with the last reference what they hold.
-func removePins(dir string) error {
-	entries, err := os.ReadDir(dir)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("reading %s: %w", dir, err)
-	}
-	// Arming goes first, so that nothing new begins while the rest goes.
-	sort.Slice(entries, func(i, j int) bool { return entries[i].Name() < entries[j].Name() })
-	for _, e := range entries {
-		if err := os.Remove(filepath.Join(dir, e.Name())); err != nil {
-			return fmt.Errorf("removing a pin: %w", err)
-		}
-	}
-	if err := os.Remove(dir); err != nil {
-		return fmt.Errorf("removing %s: %w", dir, err)
-	}
-	return nil
-}
-
-// Uninstall removes all that a Recorder with this pin directory left in the kernel. It
-// fails while such a Recorder runs. Snapshots stay.
-func Uninstall(pinDir string, log *slog.Logger) error {
-	if pinDir == "" {
-		return errors.New("nothing is pinned without a pin directory")
-	}
-	if err := checkCapabilities(); err != nil {
-		return err
-	}
-	if _, err := os.Stat(pinDir); errors.Is(err, os.ErrNotExist) {
-		log.Info("nothing is pinned", "dir", pinDir)
-		return nil
-	}
-	f, err := openPinDir(pinDir)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	for _, d := range []string{"recorder", "new"} {
-		if err := removePins(filepath.Join(pinDir, d)); err != nil {
-			return err
-		}
-	}
-	if err := os.Remove(pinDir); err != nil {
-		return fmt.Errorf("removing the pin directory: %w", err)
-	}
-	log.Info("removed what was pinned", "dir", pinDir)
-	return nil
 }
 
 // membarrierGlobal is MEMBARRIER_CMD_GLOBAL of linux/membarrier.h.

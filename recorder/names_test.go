@@ -1,10 +1,16 @@
 package recorder
 
 import (
+	"errors"
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -160,4 +166,84 @@ func TestNamesSurvive(t *testing.T) {
 		t.Errorf("with a damaged file it is %+v", *got)
 	}
 	p.goesOn()
+}
+
+// Twenty restarts of a container, each told of by the runtime at another time: before its
+// cgroup is there, while it runs, after its death, or after its ring was freed. Its snapshots
+// are the first and the newest ones, in the order of its lives, with their numbers and names.
+func TestNamesOfTwentyRestarts(t *testing.T) {
+	t.Parallel()
+	const lives, keep = 21, 7
+	nd := newNode(t, namings[0])
+	nd.shut()
+	nd.cfg.Containers, nd.cfg.SnapshotKeep, nd.cfg.KeepExited = containers.New(containers.Options{}), keep, time.Second
+	nd.start()
+	p := nd.pod()
+	nd.mkdir(p.dir)
+	tell := func(id string, n int) {
+		nd.cfg.Containers.Update(id, func(c *containers.Container) {
+			c.Namespace, c.Pod, c.PodUID, c.Name, c.RestartCount = "ns", "loop", p.uid, "app", n
+		})
+	}
+	for n := range lives {
+		id := strings.Repeat(unique(), 4)
+		if n%4 == 0 {
+			tell(id, n)
+		}
+		dir := filepath.Join(p.dir, id)
+		nd.mkdir(dir)
+		if n%4 == 1 {
+			tell(id, n)
+		}
+		runIn(t, dir, "/bin/sh", "-c", fmt.Sprint("exit ", 100+n))
+		if n%4 > 1 {
+			eventually(t, "a snapshot without a name", func() bool {
+				return slices.ContainsFunc(nd.store.list(), func(s api.Snapshot) bool { return s.ContainerID == id })
+			})
+		}
+		if err := os.Remove(dir); err != nil {
+			t.Fatal(err)
+		}
+		if n%4 == 3 {
+			for _, i := range nd.all() {
+				if i.who().containerID == id {
+					if err := nd.release(i); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+		}
+		tell(id, n)
+		eventually(t, "the snapshot is named", func() bool {
+			return slices.ContainsFunc(nd.store.list(), func(s api.Snapshot) bool {
+				return s.ContainerID == id && s.Pod == "loop" && s.Container == "app" && s.Instance == n
+			})
+		})
+	}
+	var got []int
+	for _, s := range nd.store.list() {
+		got = append(got, s.Instance)
+		if s.Namespace != "ns" || s.ExitCode == nil || *s.ExitCode != 100+s.Instance {
+			t.Errorf("the snapshot of life %d: %+v", s.Instance, s)
+		}
+	}
+	if want := []int{0, 15, 16, 17, 18, 19, 20}; !slices.Equal(got, want) {
+		t.Errorf("snapshots of lives %v; want %v", got, want)
+	}
+}
+
+// runIn runs a command in a cgroup until it ends.
+func runIn(t *testing.T, dir string, argv ...string) {
+	t.Helper()
+	fd, err := os.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer fd.Close()
+	cmd := exec.Command(argv[0], argv[1:]...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(fd.Fd())}
+	var exit *exec.ExitError
+	if err := cmd.Run(); err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
 }

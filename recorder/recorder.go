@@ -51,6 +51,7 @@ type Recorder struct {
 	mu        sync.Mutex
 	instances map[uint32]*instance // by ring
 	numbers   map[identity]int     // next instance number, of cgroups that are no pod's
+	carried   map[uint64]int       // numbers of lives that an older recorder has rings of, by cgroup
 	limits    limits
 	names     names
 	consents  consents
@@ -91,6 +92,7 @@ func New(ctx context.Context, cfg Config) (*Recorder, error) {
 		kernelRelease: kernelRelease(),
 		instances:     map[uint32]*instance{},
 		numbers:       map[identity]int{},
+		carried:       map[uint64]int{},
 		limits:        limits{perHour: cfg.SnapshotsPerHour},
 		turns:         newTurns(),
 	}
@@ -101,7 +103,12 @@ func New(ctx context.Context, cfg Config) (*Recorder, error) {
 	}
 	r.metrics = newMetrics(r)
 	r.loadNames()
-	if err := r.start(); err != nil {
+	inherited := r.inherit()
+	err = r.start()
+	if err == nil {
+		err = r.replacePredecessors(inherited)
+	}
+	if err != nil {
 		k.close()
 		st.close()
 		return nil, err
@@ -138,6 +145,9 @@ func (r *Recorder) start() error {
 		}
 	}
 	r.reconcile()
+	if n := atomic.LoadUint64(&r.k.nodeState().Unarmed); n > 0 {
+		r.log.Warn("containers found no free ring since the recorder was loaded, and are not recorded, or not from their start. Try: more --memory, or a smaller --ring-size", "containers", n)
+	}
 	return r.finishConsents()
 }
 
@@ -292,13 +302,13 @@ func (r *Recorder) arm(dir, name string) error {
 	}
 	r.k.invalidate()
 
+	if populated(dir) {
+		c.Late = 1
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	i := r.adoptRing(ring, dir)
 	i.byHand = byHand
-	if populated(dir) {
-		i.note("recording began after the container had started")
-	}
 	return nil
 }
 
@@ -434,28 +444,43 @@ func (r *Recorder) adoptRing(ring uint32, dir string) *instance {
 		return i
 	}
 	c := r.k.control(ring)
-	name, parent := cString(c.Name[:]), cString(c.Parent[:])
-	i := &instance{ring: ring, life: c.Life, cgroupID: c.Cgroup, dir: dir}
-	i.handled.Store(atomic.LoadUint64(&c.Handled))
-	k := &known{identity: identify(parent, name)}
-	i.known.Store(k)
-	if dir == "" {
+	i := newInstance(ring, c)
+	if i.dir = dir; dir == "" {
 		i.dir, i.byHand = findCgroup(r.h, r.roots, c)
 	}
 	r.instances[ring] = i
-	named := r.introduce(i)
+	r.nameInstance(i, c, r.introduce(i))
+	return i
+}
+
+// nameInstance gives an instance its name and number, as far as they are known: named is
+// what the collection of containers says of it; nil: nothing. Called with mu held.
+func (r *Recorder) nameInstance(i *instance, c *layout.Ring, named *known) {
+	k := i.who()
 	if named == nil || !named.named {
 		named = cmp.Or(r.names.read[k.containerID], named)
 	}
 	if named != nil && named.uid == k.uid {
 		i.known.Store(named)
 		r.names.changed.Store(true)
-	} else if k.uid == "" {
-		// What the node itself runs: its lives are counted by name.
-		k.number = r.numbers[k.lives()]
-		r.numbers[k.lives()]++
+		return
 	}
-	return i
+	if k.uid != "" {
+		return
+	}
+	// What the node itself runs: its lives are counted by name.
+	if c.Number == 0 {
+		number, ok := r.carried[i.cgroupID]
+		if !ok {
+			number, ok = r.store.numberOf(origin{cgroup: c.Cgroup, armed: int64(c.Armed)})
+		}
+		if !ok {
+			number = r.numbers[k.lives()]
+		}
+		c.Number = uint32(number) + 1 // for the next service
+	}
+	k.number = int(c.Number - 1)
+	r.numbers[k.lives()] = max(r.numbers[k.lives()], k.number+1)
 }
 
 // reconcile looks at all rings and does what they call for. It returns when to look
@@ -529,6 +554,10 @@ func (r *Recorder) attend(i *instance) time.Duration {
 	if left := time.Until(i.retry); left > 0 {
 		return left
 	}
+	if r.store.has(origin{cgroup: c.Cgroup, armed: int64(c.Armed), death: int64(c.Death.Time)}) {
+		r.dealtWith(i) // by a service that died before it could say so
+		return tick
+	}
 	if w := i.who(); !w.named && w.uid != "" && r.cfg.Containers != nil {
 		if left := nameWait - time.Duration(monotonic()-int64(c.Death.Time)); left > 0 {
 			return min(left, nameWait/10)
@@ -585,9 +614,10 @@ func (r *Recorder) resume(i *instance) {
 		atomic.StoreUint32(&c.Mourned, c.Death.TGID)
 	}
 	c.Death = layout.Death{}
-	atomic.StoreUint64(&c.Frozen, 0)
-	atomic.AndUint32(&c.Flags, ^uint32(layout.RingFlagFrozen|layout.RingFlagDying))
-	r.addGap(i, from, uint64(monotonic()))
+	i.gap(c, from, func() {
+		atomic.StoreUint64(&c.Frozen, 0)
+		atomic.AndUint32(&c.Flags, ^uint32(layout.RingFlagFrozen|layout.RingFlagDying))
+	})
 }
 
 // retire frees rings of containers that are gone: those that have been for KeepExited,

@@ -41,13 +41,57 @@ type store struct {
 
 	saving sync.Mutex // one at a time: the quota is counted before and after
 	mu     sync.Mutex
-	snaps  []api.Snapshot // oldest first
+	snaps  []api.Snapshot    // oldest first
+	origin map[string]origin // by the snapshot's id
+}
+
+// origin is what a snapshot was made of: one use of a ring, and the death that it tells of,
+// or, of one without a death, why it was made. Times are ns CLOCK_MONOTONIC; that those of
+// another boot are the same does not happen.
+type origin struct {
+	cgroup       uint64
+	armed, death int64
+	reason       string
+}
+
+func originOf(m *ringstore.Meta) origin {
+	o := origin{cgroup: m.CgroupID, armed: m.Armed}
+	if m.Death != nil && m.Trigger != api.TriggerManual {
+		o.death = m.Death.Time
+	} else {
+		o.reason = m.Reason
+	}
+	return o
+}
+
+// has tells whether there is a snapshot of this origin.
+func (s *store) has(o origin) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, x := range s.origin {
+		if x == o {
+			return true
+		}
+	}
+	return false
+}
+
+// numberOf is the number of the life of which there is a snapshot with that use of a ring.
+func (s *store) numberOf(o origin) (int, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range s.snaps {
+		if x := s.origin[s.snaps[i].ID]; x.cgroup == o.cgroup && x.armed == o.armed {
+			return s.snaps[i].Instance, true
+		}
+	}
+	return 0, false
 }
 
 // openStore reads the heads of all snapshots. A directory that cannot be written is an
 // error only when something is to be saved.
 func openStore(dir string, maxBytes int64, keep int, log *slog.Logger) (*store, error) {
-	s := &store{dir: dir, maxBytes: maxBytes, keep: keep, log: log}
+	s := &store{dir: dir, maxBytes: maxBytes, keep: keep, log: log, origin: map[string]origin{}}
 	if dir == "" {
 		return s, nil
 	}
@@ -85,13 +129,14 @@ func openStore(dir string, maxBytes int64, keep int, log *slog.Logger) (*store, 
 		if !ok || !idPattern.MatchString(id) {
 			continue
 		}
-		snap, err := readHead(path)
+		snap, o, err := readHead(path)
 		if err != nil {
 			log.Warn("a snapshot cannot be read and is left alone", "file", path, "err", err)
 			continue
 		}
 		snap.ID = id
 		s.snaps = append(s.snaps, snap)
+		s.origin[id] = o
 	}
 	slices.SortFunc(s.snaps, byCreated)
 	return s, nil
@@ -112,22 +157,22 @@ func byCreated(a, b api.Snapshot) int {
 	return cmp.Or(a.Created.Compare(b.Created), cmp.Compare(a.ID, b.ID))
 }
 
-// readHead reads what the list shows of a snapshot file.
-func readHead(path string) (api.Snapshot, error) {
+// readHead reads what the list shows of a snapshot file, and what it was made of.
+func readHead(path string) (api.Snapshot, origin, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return api.Snapshot{}, err
+		return api.Snapshot{}, origin{}, err
 	}
 	defer f.Close()
 	meta, err := ringstore.ReadSnapshotMeta(f)
 	if err != nil {
-		return api.Snapshot{}, err
+		return api.Snapshot{}, origin{}, err
 	}
 	st, err := f.Stat()
 	if err != nil {
-		return api.Snapshot{}, err
+		return api.Snapshot{}, origin{}, err
 	}
-	return describe(meta, st.Size()), nil
+	return describe(meta, st.Size()), originOf(&meta.Meta), nil
 }
 
 // describe makes what the API shows of a snapshot.
@@ -174,6 +219,7 @@ func (s *store) save(meta *ringstore.Meta, img *ringstore.Image) (api.Snapshot, 
 	meta.ID = newID(meta)
 	history, events := img.Stream(*meta)
 	meta.Death, meta.Lost = history.Meta.Death, history.Meta.Lost
+	meta.Late, meta.Gaps, meta.MoreGaps = history.Meta.Late, history.Meta.Gaps, history.Meta.MoreGaps
 	v := verdict.Explain(history, events)
 	if meta.Reason == "" {
 		meta.Reason = v.Summary
@@ -205,13 +251,14 @@ func (s *store) write(meta *ringstore.Meta, text json.RawMessage, img *ringstore
 	if err := f.CloseAtomicallyReplace(); err != nil {
 		return api.Snapshot{}, fmt.Errorf("saving snapshot %s: %w", meta.ID, err)
 	}
-	snap, err := readHead(path)
+	snap, o, err := readHead(path)
 	if err != nil {
 		return api.Snapshot{}, fmt.Errorf("reading back snapshot %s: %w", meta.ID, err)
 	}
 	s.mu.Lock()
 	s.snaps = slices.DeleteFunc(s.snaps, func(x api.Snapshot) bool { return x.ID == meta.ID })
 	s.snaps = append(s.snaps, snap)
+	s.origin[snap.ID] = o
 	slices.SortFunc(s.snaps, byCreated)
 	s.mu.Unlock()
 	return snap, nil
@@ -405,6 +452,7 @@ func (s *store) forget(id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.snaps = slices.DeleteFunc(s.snaps, func(x api.Snapshot) bool { return x.ID == id })
+	delete(s.origin, id)
 }
 
 func (s *store) remove(id string) error {

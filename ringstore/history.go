@@ -35,6 +35,19 @@ type Meta struct {
 	Peers      []Peer            `json:"peers,omitempty"` // recorded cgroups that signals came from
 	Notes      []string          `json:"notes,omitempty"` // what a reader must know: gaps, late starts
 	Lost       map[string]uint64 `json:"lost,omitempty"`  // records not written, by cause
+	// Late says that processes of the container ran already when recording began.
+	Late bool `json:"late,omitempty"`
+	// Gaps are the times in which nothing was recorded since: the first ones, and the last
+	// one. MoreGaps are between those two, and their times are not known.
+	Gaps     []Gap `json:"gaps,omitempty"`
+	MoreGaps int   `json:"moreGaps,omitempty"`
+}
+
+// A Gap is a time in which nothing was recorded, since the ring was frozen, in ns
+// CLOCK_MONOTONIC.
+type Gap struct {
+	From int64 `json:"from"`
+	To   int64 `json:"to"`
 }
 
 // Death is how a process of the container died, as the kernel side saw it.

@@ -455,6 +455,7 @@ func (img *Image) History(meta Meta) *History {
 func (img *Image) header(meta Meta, stat *Stat) *History {
 	control := img.Control()
 	meta.Armed, meta.CgroupID, meta.Death, meta.Lost = control.Armed, control.CgroupID, control.Death, stat.Lost
+	meta.Late, meta.Gaps, meta.MoreGaps = control.Late, control.Gaps, control.MoreGaps
 	return &History{
 		Meta: meta, Now: img.instant,
 		CompleteSince: stat.CompleteSince, LaneCompleteSince: stat.LaneCompleteSince,

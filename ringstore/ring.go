@@ -101,6 +101,10 @@ type Control struct {
 	LimitData, LimitString uint32 // bytes of a capture
 
 	Death *Death // nil: none
+
+	Late     bool  // the service armed it when processes of the cgroup ran already
+	Gaps     []Gap // the first ones, and the last one; nil: none
+	MoreGaps int   // how many there were besides
 }
 
 // Control returns the present state of the ring.
@@ -137,6 +141,11 @@ func parseControl(b []byte) Control {
 		NoPayload: c.Flags&layout.RingFlagNoPayload != 0,
 		FirstPID:  c.First, FirstBy: c.FirstBy, LimitData: c.LimitData, LimitString: c.LimitString,
 	}
+	control.Late = c.Late != 0
+	for i := range min(int(c.Gaps), len(c.Gap)) {
+		control.Gaps = append(control.Gaps, Gap{int64(c.Gap[i].From), int64(c.Gap[i].To)})
+	}
+	control.MoreGaps = int(c.Gaps) - len(control.Gaps)
 	if c.Flags&layout.RingFlagFrozen != 0 {
 		control.Frozen = int64(c.Frozen)
 	}

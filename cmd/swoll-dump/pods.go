@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -126,48 +127,88 @@ func (s *selection) given(cmd *cobra.Command) bool {
 func (s *selection) chosen() bool { return s.previous != 0 || s.first }
 
 // choose finds the number of the life that --previous or --first mean: among those that are
-// recorded, and those that there are snapshots of.
+// recorded, and those that there are snapshots of. The pod itself may be gone.
 func (s *selection) choose(ctx context.Context, svc service, sel *api.Selector) error {
 	if s.previous < 0 {
 		return usagef("--previous %d: there is no such life", s.previous)
 	}
-	names, lives := map[string]bool{}, map[int]bool{}
-	add := func(name string, life int) {
-		if sel.Container == "" || name == sel.Container {
-			names[name], lives[life] = true, true
-		}
+	type life struct {
+		name, uid string
+		number    int
+		seen      time.Time
 	}
+	var all []life
 	pods, err := svc.Pod(ctx, sel.Namespace, sel.Pod)
-	if err != nil {
+	if err != nil && !errors.Is(err, api.ErrNotFound) {
 		return err
 	}
 	for _, p := range pods {
 		for _, c := range p.Containers {
-			add(c.Name, c.Instance)
+			all = append(all, life{c.Name, p.UID, c.Instance, c.Ring.Newest})
 		}
 	}
+	recorded := len(all)
 	snaps, err := svc.Snapshots(ctx)
 	if err != nil {
 		return err
 	}
 	for _, snap := range snaps {
-		if snap.Namespace == sel.Namespace && snap.Pod == sel.Pod {
-			add(snap.Container, snap.Instance)
+		if ofPod(&snap, sel) {
+			all = append(all, life{snap.Container, snap.UID, snap.Instance, snap.Created})
+		}
+	}
+	if len(all) == 0 {
+		return api.Errorf(api.CodeNotFound, "no pod %s/%s is recorded, and there is no snapshot of one", sel.Namespace, sel.Pod)
+	}
+	// Of pods that had the name one after the other, it is the newest; one that is recorded
+	// is newer than one that is not.
+	newest := slices.MaxFunc(all[:cmp.Or(recorded, len(all))], func(a, b life) int { return a.seen.Compare(b.seen) })
+	names, lives := map[string]bool{}, map[int]bool{}
+	for _, l := range all {
+		if l.uid == newest.uid && (sel.Container == "" || l.name == sel.Container) {
+			names[l.name], lives[l.number] = true, true
 		}
 	}
 	if len(names) > 1 {
 		return usagef("pod %s/%s has several containers: name one with --container", sel.Namespace, sel.Pod)
 	}
 	known := slices.Sorted(maps.Keys(lives))
-	n := len(known) - 1 - s.previous
+	if len(known) == 0 {
+		return api.Errorf(api.CodeNotFound, "of %s/%s nothing is known of a container %s", sel.Namespace, sel.Pod, sel.Container)
+	}
+	number := known[len(known)-1] - s.previous
 	if s.first {
-		n = 0
+		number = known[0]
 	}
-	if n < 0 || len(known) == 0 {
-		return api.Errorf(api.CodeNotFound, "of %s/%s, %d lives are known", sel.Namespace, sel.Pod, len(known)).WithHint("--first is the oldest of them")
+	if !lives[number] {
+		what := fmt.Sprintf("nothing is known of life %d", number)
+		if number < 0 {
+			what = fmt.Sprintf("the newest life is number %d", known[len(known)-1])
+		}
+		return api.Errorf(api.CodeNotFound, "of %s/%s, %s", sel.Namespace, sel.Pod, what).
+			WithHint("--first, or --instance with one of those that are known: %s", ranges(known))
 	}
-	sel.Instance = &known[n]
+	sel.Instance = &number
 	return nil
+}
+
+// ranges lists numbers that are in order, like 0, 13 to 20.
+func ranges(numbers []int) string {
+	var parts []string
+	for i := 0; i < len(numbers); {
+		j := i
+		for j+1 < len(numbers) && numbers[j+1] == numbers[j]+1 {
+			j++
+		}
+		switch {
+		case j == i:
+			parts = append(parts, strconv.Itoa(numbers[i]))
+		default:
+			parts = append(parts, fmt.Sprintf("%d to %d", numbers[i], numbers[j]))
+		}
+		i = j + 1
+	}
+	return strings.Join(parts, ", ")
 }
 
 // of is the selection in a pod, and the service that has it.
@@ -263,7 +304,7 @@ func (a *app) dumpCommand() *cobra.Command {
 			err = svc.Dump(cmd.Context(), sel, q, out)
 			if errors.Is(err, api.ErrNotFound) && sel.Instance != nil {
 				// Its ring records another by now; a snapshot may have it.
-				if id := newestSnapshot(cmd.Context(), svc, sel); id != "" {
+				if id, _ := newestSnapshot(cmd.Context(), svc, sel); id != "" {
 					err = svc.SnapshotDump(cmd.Context(), id, q, out)
 				}
 			}
@@ -280,18 +321,27 @@ func (a *app) dumpCommand() *cobra.Command {
 	return cmd
 }
 
-// newestSnapshot is the id of the newest snapshot of a container's life; empty: there is none.
-func newestSnapshot(ctx context.Context, svc service, sel api.Selector) string {
+// ofPod tells whether a snapshot is of the selected pod, given by its name or UID.
+func ofPod(s *api.Snapshot, sel *api.Selector) bool {
+	return s.Namespace == sel.Namespace && (s.Pod == sel.Pod || s.UID != "" && s.UID == sel.Pod)
+}
+
+// newestSnapshot is the id of the newest snapshot of a container, or of one life of it;
+// empty: there is none.
+func newestSnapshot(ctx context.Context, svc service, sel api.Selector) (string, error) {
 	snaps, err := svc.Snapshots(ctx)
 	if err != nil {
-		return ""
+		return "", err
 	}
-	for _, s := range slices.Backward(snaps) {
-		if s.Namespace == sel.Namespace && s.Pod == sel.Pod && (sel.Container == "" || s.Container == sel.Container) && s.Instance == *sel.Instance {
-			return s.ID
+	newest := ""
+	for _, s := range snaps { // the newest comes last
+		if !ofPod(&s, &sel) || sel.Container != "" && s.Container != sel.Container ||
+			sel.Instance != nil && s.Instance != *sel.Instance {
+			continue
 		}
+		newest = s.ID
 	}
-	return ""
+	return newest, nil
 }
 
 // freezeCommand is freeze or thaw.

@@ -284,9 +284,21 @@ func (a *app) podByName(ctx context.Context, arg string) (namespace, name string
 			found = append(found, p.Namespace)
 		}
 	}
+	if len(found) == 0 {
+		// It may be gone; its snapshots stay.
+		snaps, err := a.client.Snapshots(ctx)
+		if err != nil {
+			return "", "", err
+		}
+		for _, s := range snaps {
+			if s.Pod == arg && !slices.Contains(found, s.Namespace) {
+				found = append(found, s.Namespace)
+			}
+		}
+	}
 	switch len(found) {
 	case 0:
-		return "", "", api.Errorf(api.CodeNotFound, "no pod %s is recorded", arg).WithHint("%s list", a.name)
+		return "", "", api.Errorf(api.CodeNotFound, "no pod %s is recorded, and there is no snapshot of one", arg).WithHint("%s list, or %[1]s snapshots", a.name)
 	case 1:
 		return found[0], arg, nil
 	}
@@ -315,7 +327,11 @@ func (a *app) serviceOfPod(ctx context.Context, namespace, name string) (service
 	}
 	s, err := a.search(ctx, "pod "+namespace+"/"+name, func(ctx context.Context, s service) error {
 		pods, err := s.Pod(ctx, namespace, name)
-		if err == nil && len(pods) == 0 {
+		if err == nil && len(pods) > 0 || err != nil && !errors.Is(err, api.ErrNotFound) {
+			return err
+		}
+		snaps, err := s.Snapshots(ctx) // they outlive it
+		if err == nil && !slices.ContainsFunc(snaps, func(x api.Snapshot) bool { return x.Namespace == namespace && x.Pod == name }) {
 			err = api.ErrNotFound
 		}
 		return err

@@ -179,13 +179,18 @@ func noFile(arg string) error {
 }
 
 func (a *app) showCommand() *cobra.Command {
+	var s selection
 	var f filter
 	cmd := &cobra.Command{
-		Use:   "show ID|FILE...",
+		Use:   "show ID|FILE|POD...",
 		Short: "The calls of a snapshot, or of a snapshot's file",
-		Long: `Show writes the calls of a snapshot; of several, in the order of time. With -o
-perfetto they are on one time line, for ui.perfetto.dev.`,
-		Args: cobra.MinimumNArgs(1),
+		Long: `Show writes the calls of a snapshot, of a snapshot's file, or of the newest snapshot
+of a pod, or of one life of it. The pod may be gone. Several snapshots and files are merged
+by time; with -o perfetto they are on one time line, for ui.perfetto.dev.`,
+		Example: `  swoll-dump show 20261120T031204-web-5f0c2a --errors
+  swoll-dump show default/web --previous`,
+		Args:              cobra.MinimumNArgs(1),
+		ValidArgsFunction: a.completePods,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			format, err := a.format("text", "json", "perfetto")
 			if err != nil {
@@ -197,9 +202,16 @@ perfetto they are on one time line, for ui.perfetto.dev.`,
 			}
 			out := a.colored()
 			if len(args) > 1 {
+				if s.given(cmd) {
+					return usagef("of several snapshots, --container, --previous, --instance and --first choose none: name them by their ids")
+				}
 				return cmp.Or(a.showAll(cmd, args, q, out), out.Flush())
 			}
-			snap, damage := openFile(args[0])
+			var snap *ringstore.Snapshot
+			var damage error
+			if !s.given(cmd) {
+				snap, damage = openFile(args[0])
+			}
 			switch {
 			case snap != nil:
 				filter, err := filterOf(q, snap)
@@ -211,8 +223,22 @@ perfetto they are on one time line, for ui.perfetto.dev.`,
 				}
 			case damage != nil:
 				return damage
-			case looksLikeFile(args[0]):
+			case !s.given(cmd) && looksLikeFile(args[0]):
 				return noFile(args[0])
+			case s.given(cmd) || strings.Contains(args[0], "/"):
+				var svc service
+				var sel api.Selector
+				if svc, sel, err = s.of(a, cmd, args[0]); err != nil {
+					return err
+				}
+				id, err := newestSnapshot(cmd.Context(), svc, sel)
+				if err == nil && id == "" {
+					err = noSnapshot(sel)
+				}
+				if err == nil {
+					err = svc.SnapshotDump(cmd.Context(), id, q, out)
+				}
+				return cmp.Or(err, out.Flush())
 			default:
 				var svc service
 				if svc, err = a.serviceOfSnapshot(cmd.Context(), args[0]); err == nil {
@@ -222,6 +248,8 @@ perfetto they are on one time line, for ui.perfetto.dev.`,
 			return cmp.Or(err, out.Flush(), damage)
 		},
 	}
+	s.flags(cmd)
+	s.lives(cmd)
 	f.flags(cmd)
 	return cmd
 }
@@ -270,6 +298,18 @@ func (a *app) showAll(cmd *cobra.Command, args []string, q api.DumpQuery, w io.W
 		hs = append(hs, h)
 	}
 	return cmp.Or(decode.Write(w, q.Format, hs, filter), damaged)
+}
+
+// noSnapshot says that there is none of what was selected.
+func noSnapshot(sel api.Selector) error {
+	what := sel.Namespace + "/" + sel.Pod
+	if sel.Container != "" {
+		what += ", container " + sel.Container
+	}
+	if sel.Instance != nil {
+		what += fmt.Sprintf(", life %d", *sel.Instance)
+	}
+	return api.Errorf(api.CodeNotFound, "there is no snapshot of %s", what).WithHint("swoll-dump dump shows what is recorded")
 }
 
 func (a *app) explainCommand() *cobra.Command {

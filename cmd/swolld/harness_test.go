@@ -620,6 +620,7 @@ func (s *service) text(pod, query string) []string {
 type snapshot struct {
 	ID, Namespace, Pod, Container string
 	Trigger, Reason               string
+	Instance                      int
 	ExitCode                      *int
 	Signal                        *string
 	Bytes, Records                int64

@@ -195,3 +195,137 @@ func TestNotPinned(t *testing.T) {
 	s.stop()
 	s.args = nil // for the clean-up
 }
+
+// metric reads a metric without labels.
+func (s *service) metric(name string) string {
+	s.t.Helper()
+	for _, line := range strings.Split(string(s.get("/metrics")), "\n") {
+		if value, ok := strings.CutPrefix(line, name+" "); ok {
+			return value
+		}
+	}
+	s.t.Fatalf("there is no metric %s", name)
+	return ""
+}
+
+// TestAbsence: while no service runs, more containers die than there are rings. What froze
+// is there, each death as its snapshot; a second death in a cgroup, and containers that
+// found no ring, are counted by cause; and what of those still runs is recorded as soon as
+// a ring is free, and says that it ran before.
+func TestAbsence(t *testing.T) {
+	t.Parallel()
+	s := newService(t, "--memory", "4MiB")
+	s.kill()
+	dies := func(name, how string) {
+		t.Helper()
+		c := s.container(name)
+		p := c.start(program(t, "death"), how)
+		p.expect("ready")
+		p.send()
+		p.wait()
+		if name == "twice" {
+			c.start("/bin/sh", "-c", "kill -SEGV $$").wait()
+			return // its cgroup stays
+		}
+		eventually(t, "the cgroup is removed", func() error { return os.Remove(c.dir) })
+	}
+	for _, name := range []string{"one", "two", "three", "twice", "five", "six"} {
+		dies(name, "segv")
+	}
+	late := s.container("late").start(program(t, "death"), "wait")
+	late.expect("ready")
+	s.start()
+	for _, name := range []string{"one", "two", "three", "twice"} {
+		snap := s.waitSnapshot(name)
+		checkSnapshot(t, snap, "signal", 139, "SIGSEGV")
+		if got := deathNumbers(t, s.snapshotEvents(snap.ID)); len(got) != 100 {
+			t.Errorf("%s: %d of its 100 calls", name, len(got))
+		}
+	}
+	if n := len(s.snapshots("")); n != 4 {
+		t.Errorf("%d snapshots of 4 rings", n)
+	}
+	if n := s.metric("swoll_containers_unrecorded_total"); n != "3" {
+		t.Errorf("%s containers found no ring, want 3", n)
+	}
+	if lost := s.ring("twice").Ring.Lost; lost["death"] != 1 || lost["frozen"] == 0 {
+		t.Errorf("twice: lost %v, want one death, and what was refused since the first one", lost)
+	}
+	if !strings.Contains(s.log.String(), "found no free ring") {
+		t.Error("the log does not tell of the containers that found no ring")
+	}
+	eventually(t, "what still runs is recorded", func() error {
+		if !strings.Contains(strings.Join(s.podNames(), " "), "host/late") {
+			return fmt.Errorf("recorded: %v", s.podNames())
+		}
+		return nil
+	})
+	late.send()
+	late.expect("waiting")
+	dump := strings.Join(s.text("late", "all=true"), "\n")
+	if got := deathNumbers(t, s.dump("late", "all=true")); len(got) != 100 || !strings.Contains(dump, "recording began after the container had started") {
+		t.Errorf("%d of 100 calls, in a dump that begins\n%.500s", len(got), dump)
+	}
+}
+
+// TestGaps: where a ring was frozen and thawed, dumps and snapshots say from when to when,
+// at that place, also after the service was started anew; a dump of what came later does not.
+func TestGaps(t *testing.T) {
+	t.Parallel()
+	s := newService(t)
+	c := s.container("gaps")
+	p := c.start("/bin/sh", "-c", "while read x; do echo $x >/dev/null; kill -0 $$; echo $x; done")
+	step := func() {
+		t.Helper()
+		p.in.WriteString("step\n")
+		p.expect("step")
+	}
+	step()
+	const gaps = 6
+	for range gaps {
+		s.post("/v1/pods/host/gaps/freeze", nil)
+		step()
+		s.post("/v1/pods/host/gaps/thaw", nil)
+		step()
+	}
+	check := func(what string, lines []string, want int) {
+		t.Helper()
+		found, calls := 0, 0
+		for _, line := range lines {
+			if strings.HasPrefix(line, "# gap: nothing was recorded from ") {
+				if found++; calls == 0 {
+					t.Errorf("%s: the gap stands above all calls", what)
+				}
+			} else if !strings.HasPrefix(line, "#") {
+				calls++
+			}
+		}
+		text := strings.Join(lines, "\n")
+		if found != want || want > 0 && !strings.Contains(text, fmt.Sprintf("frozen and thawed %d times", gaps)) {
+			t.Errorf("%s: %d gaps, want %d:\n%s", what, found, want, text)
+		}
+	}
+	check("dump", s.text("gaps", "all=true"), 4) // of which the times are kept
+	if lines := s.text("gaps", "last=1"); strings.Contains(strings.Join(lines, "\n"), "# gap:") {
+		t.Errorf("the newest call came after all gaps: %q", lines)
+	}
+	n := 0
+	for _, e := range s.dump("gaps", "all=true") {
+		if e.Event == "gap" {
+			if n++; e.Finish == nil || *e.Finish <= e.Start {
+				t.Errorf("a gap from %d to %v", e.Start, e.Finish)
+			}
+		}
+	}
+	if n != 4 {
+		t.Errorf("%d gaps as JSON, want 4", n)
+	}
+	s.kill()
+	s.start()
+	check("dump after a start", s.text("gaps", "all=true"), 4)
+	id := strings.TrimSpace(s.mustCLI("snapshot", "gaps"))
+	check("snapshot", strings.Split(s.mustCLI("show", "--all", id), "\n"), 4)
+	if text := s.mustCLI("explain", id, "-o", "json"); !strings.Contains(text, `"complete":false`) && !strings.Contains(text, `"complete": false`) {
+		t.Errorf("the verdict takes a history with gaps for complete:\n%s", text)
+	}
+}

@@ -53,7 +53,11 @@ func appendHeader(dst []byte, h *ringstore.History) []byte {
 		line("span", "no events")
 	}
 	if h.CompleteSince <= m.Armed {
-		line("complete", "since recording began, %s", wallString(m, m.Armed))
+		began := "since recording began, %s"
+		if m.Late {
+			began += ", after the container had started"
+		}
+		line("complete", began, wallString(m, m.Armed))
 	} else {
 		line("complete", "since %s", wallString(m, h.CompleteSince))
 	}
@@ -79,6 +83,12 @@ func appendHeader(dst []byte, h *ringstore.History) []byte {
 	}
 	if len(lost) > 0 {
 		line("lost", "%s", strings.Join(lost, ", "))
+	}
+	if m.Late {
+		line("note", "recording began after the container had started, at %s: what it did before is not here", wallString(m, m.Armed))
+	}
+	if n := m.MoreGaps; n > 0 {
+		line("note", "it was frozen and thawed %d times; where the gaps are is known of the first ones and the last one", n+len(m.Gaps))
 	}
 	for _, note := range m.Notes {
 		line("note", "%s", clean(note))
@@ -157,6 +167,7 @@ func Write(w io.Writer, format string, hs []*ringstore.History, f Filter) error 
 	}
 	resumed := resumptions{}
 	// The marker stands only where something older is above it.
+	var gaps []gap
 	first, mark := true, false
 	marker := func() {
 		if split != nil {
@@ -180,6 +191,16 @@ func Write(w io.Writer, format string, hs []*ringstore.History, f Filter) error 
 		at := e.Start + s.h.Meta.WallOffset
 		if first {
 			first, mark = false, isText && f.All && at < complete
+			gaps = within(gapsOf(format, hs), at)
+		}
+		if len(gaps) > 0 {
+			var lines []byte
+			if lines, gaps = before(gaps, at); len(lines) > 0 {
+				if split != nil {
+					split.interrupt()
+				}
+				out.Write(lines)
+			}
 		}
 		if mark && at >= complete {
 			marker()
@@ -201,6 +222,9 @@ func Write(w io.Writer, format string, hs []*ringstore.History, f Filter) error 
 	}
 	if mark {
 		marker()
+	}
+	for _, g := range gaps {
+		out.Write(g.line)
 	}
 	return out.Flush()
 }

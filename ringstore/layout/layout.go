@@ -307,6 +307,8 @@ const (
 	SizesMaxLimit     = 380
 	SizesPiece        = 128
 	SizesPieceMin     = 32
+	SizesGaps         = 4
+	SizesTurn         = 48
 	SizesCaptureArg   = 7
 	SizesCaptureCap   = 3
 )
@@ -591,6 +593,20 @@ const (
 	ForkAtChildTGID = 60
 )
 
+// Gap is struct swoll_gap.
+type Gap struct {
+	_    structs.HostLayout
+	From uint64
+	To   uint64
+}
+
+// Size and offsets of struct swoll_gap.
+const (
+	SizeofGap = 16
+	GapAtFrom = 0
+	GapAtTo   = 8
+)
+
 // LaneShape is struct swoll_lane_shape.
 type LaneShape struct {
 	_      structs.HostLayout
@@ -632,7 +648,10 @@ type Node struct {
 	Unarmed    uint64
 	AlertsLost uint64
 	Failed     [8]uint64
-	_          [3]uint64
+	Programs   uint64
+	Turns      uint32
+	Handover   uint32
+	_          uint64
 	Filter     [16384]uint32
 }
 
@@ -646,6 +665,9 @@ const (
 	NodeAtUnarmed    = 120
 	NodeAtAlertsLost = 128
 	NodeAtFailed     = 136
+	NodeAtPrograms   = 200
+	NodeAtTurns      = 208
+	NodeAtHandover   = 212
 	NodeAtFilter     = 224
 )
 
@@ -730,13 +752,16 @@ type Ring struct {
 	Exited      uint64
 	Handled     uint64
 	Mourned     uint32
-	_           uint32
+	Number      uint32
 	_           [4]uint64
+	Late        uint32
+	Gaps        uint32
+	Gap         [4]Gap
 }
 
 // Size and offsets of struct swoll_ring.
 const (
-	SizeofRing        = 880
+	SizeofRing        = 952
 	RingAtFlags       = 0
 	RingAtIndex       = 4
 	RingAtCgroup      = 8
@@ -756,6 +781,10 @@ const (
 	RingAtExited      = 824
 	RingAtHandled     = 832
 	RingAtMourned     = 840
+	RingAtNumber      = 844
+	RingAtLate        = 880
+	RingAtGaps        = 884
+	RingAtGap         = 888
 )
 
 // Running is struct swoll_running.

@@ -131,7 +131,7 @@ func Explain(h *ringstore.History, events iter.Seq[*ringstore.Event]) *Verdict {
 	v.Thread, v.How = x.thread(), x.how()
 	v.Time = wall(&h.Meta, x.at)
 	v.CompleteSince = wall(&h.Meta, max(h.CompleteSince, h.Meta.Armed))
-	v.Complete = h.CompleteSince <= h.Meta.Armed
+	v.Complete = h.CompleteSince <= h.Meta.Armed && !h.Meta.Late && len(h.Meta.Gaps) == 0
 	for cause, n := range h.Meta.Lost {
 		// What came after the death is no loss.
 		v.Complete = v.Complete && (n == 0 || cause == "frozen")
