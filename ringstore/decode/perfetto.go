@@ -233,6 +233,18 @@ func (p *perfetto) describe(t *track) {
 		}
 	}
 	slice(row, "incomplete: calls of this time may have been overwritten", from, complete, `"overwritten":{`+strings.Join(lanes, ",")+`}`)
+	for n, g := range m.Gaps {
+		begin, end := max(g.From+m.WallOffset, complete), min(g.To+m.WallOffset, to)
+		if begin < end {
+			before := "complete"
+			if m.MoreGaps > 0 && n == len(m.Gaps)-1 {
+				before = fmt.Sprintf("complete, but for %d gaps at times that are not known", m.MoreGaps)
+			}
+			slice(row, before, complete, begin, "")
+			slice(row, "gap: nothing was recorded", begin, end, "")
+			complete = end
+		}
+	}
 	if complete < to {
 		slice(row, "complete", complete, to, `"overwritten":{`+strings.Join(lanes, ",")+`}`)
 	}
