@@ -31,6 +31,9 @@ enum swoll_sizes {
 	SWOLL_MAX_LIMIT = 380,	   /* the highest capture limit, bytes */
 	SWOLL_PIECE = 128,	   /* bytes of one string of an array, or of one iovec */
 	SWOLL_PIECE_MIN = 32,	   /* bytes that each of several iovecs may have at least */
+	SWOLL_LIMITS = 32,	   /* limits that calls may have of their own, and 0: none */
+	SWOLL_RULE_LIMIT = 3,	   /* shift, in swoll_capture_rule.arg: number of the limit of
+				    * the call's data buffers; 0: it has none of its own */
 	SWOLL_CAPTURE_ARG = 7,	   /* the argument, in swoll_capture.arg */
 	SWOLL_CAPTURE_CAP = 3,	   /* shift: the bits above are eighths of the most bytes of
 				    * each iovec that were gathered; 0: as far as they go */
@@ -288,7 +291,8 @@ struct swoll_ring {
 	__u64 handled;	 /* time of the last death that the service has dealt with */
 	__u32 mourned;	 /* tgid of a process whose death was dealt with before its last thread
 			  * was gone: what else comes of it is no other death; 0: none */
-	__u32 pad;
+	__u32 payload;	 /* the most bytes of a data buffer, beside other limits; 0: no such
+			  * limit; takes effect with the next swoll_node.generation */
 	__u64 spare[4];
 };
 enum swoll_ring_flag {
@@ -334,7 +338,8 @@ struct swoll_node {
 	__u64 unarmed;	  /* containers that found the pool empty */
 	__u64 alerts_lost;
 	__u64 failed[8];  /* failed helpers, enum swoll_place */
-	__u64 spare[3];
+	__u64 limits;	  /* a checksum of all capture limits that the programs were made with */
+	__u64 spare[2];
 	__u32 filter[SWOLL_FILTER]; /* recorded cgroups by the low bits of their id */
 };
 enum swoll_place {
@@ -367,10 +372,21 @@ struct swoll_watch {
 	__u32 pad;
 };
 
-/* What a pod does not consent to; in the consent map by the name of its cgroup. */
+/*
+ * What a pod does not consent to; in the consent map by the name of its cgroup:
+ *
+ *	31             24 23              8 7             0
+ *	+----------------+-----------------+---------------+
+ *	| the service's  | swoll_ring      | flags         |
+ *	|                | .payload        |               |
+ *	+----------------+-----------------+---------------+
+ */
 enum swoll_consent {
 	SWOLL_CONSENT_NO_RECORD = 1,  /* its containers get no ring */
 	SWOLL_CONSENT_NO_PAYLOAD = 2, /* the bytes of data buffers stay out */
+	SWOLL_CONSENT_FLAGS = 0xff,
+	SWOLL_CONSENT_PAYLOAD = 8,    /* shift */
+	SWOLL_CONSENT_MOST = 0xffff,  /* bytes */
 };
 struct swoll_cgroup_name {
 	char name[SWOLL_NAME];
@@ -405,7 +421,7 @@ struct swoll_task {
 	__u8 abi;
 	__u8 captures;	  /* number of them in `capture` */
 	__u16 capture_len;
-	__u16 payload;	  /* data buffers may be read; as its ring says */
+	__u16 payload;	  /* bytes of a data buffer that may be read; as its ring says */
 	__u64 place;	  /* scratch of the writer */
 	__u16 row;	  /* of the call table */
 	__u16 spare[3];
@@ -444,7 +460,7 @@ struct swoll_running {
 /* The call table: what the kernel side must know of one call. */
 struct swoll_capture_rule {
 	__u8 how;	/* enum swoll_capture_how */
-	__u8 arg;	/* the argument that points */
+	__u8 arg;	/* the argument that points, and SWOLL_RULE_LIMIT */
 	__u8 count;	/* the argument that says how many, or enum swoll_capture_count */
 	__u8 flags;	/* enum swoll_capture_rule_flag */
 	__u16 size;	/* bytes of one element; of entries, where their length

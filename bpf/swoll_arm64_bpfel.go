@@ -123,7 +123,8 @@ type SwollSwollNode struct {
 	Unarmed    uint64
 	AlertsLost uint64
 	Failed     [8]uint64
-	Spare      [3]uint64
+	Limits     uint64
+	Spare      [2]uint64
 	Filter     [16384]uint32
 }
 
@@ -207,6 +208,7 @@ const (
 	SwollVarCalls             = "calls"
 	SwollVarLimitData         = "limit_data"
 	SwollVarLimitString       = "limit_string"
+	SwollVarLimits            = "limits"
 	SwollVarNode              = "node"
 	SwollVarRoutine           = "routine"
 	SwollVarShape             = "shape"
@@ -291,6 +293,7 @@ type SwollVariableSpecs struct {
 	Calls         *ebpf.VariableSpec `ebpf:"calls"`
 	LimitData     *ebpf.VariableSpec `ebpf:"limit_data"`
 	LimitString   *ebpf.VariableSpec `ebpf:"limit_string"`
+	Limits        *ebpf.VariableSpec `ebpf:"limits"`
 	Node          *ebpf.VariableSpec `ebpf:"node"`
 	Routine       *ebpf.VariableSpec `ebpf:"routine"`
 	Shape         *ebpf.VariableSpec `ebpf:"shape"`
@@ -352,6 +355,7 @@ type SwollVariables struct {
 	Calls         *ebpf.Variable `ebpf:"calls"`
 	LimitData     *ebpf.Variable `ebpf:"limit_data"`
 	LimitString   *ebpf.Variable `ebpf:"limit_string"`
+	Limits        *ebpf.Variable `ebpf:"limits"`
 	Node          *ebpf.Variable `ebpf:"node"`
 	Routine       *ebpf.Variable `ebpf:"routine"`
 	Shape         *ebpf.Variable `ebpf:"shape"`

@@ -84,7 +84,7 @@ func (k *kernel) open(cfg Config, h hierarchy) error {
 		if err := k.lockPins(); err != nil {
 			return err
 		}
-		ok, err := k.adopt()
+		ok, err := k.adopt(cfg)
 		if err != nil {
 			return err
 		}
@@ -124,11 +124,16 @@ func (k *kernel) load(cfg Config, h hierarchy) error {
 	spec.Maps["rings"].MaxEntries = shape.Rings
 	spec.Maps["pool"].MaxEntries = shape.Rings
 	spec.Maps["cgroups"].MaxEntries = max(16384, 4*shape.Rings)
-	calls, variants := callTable(runtime.GOARCH, cfg.DataLimit, cfg.StringLimit)
+	limits, err := cfg.captureLimits()
+	if err != nil {
+		return err
+	}
+	calls, variants := callTable(runtime.GOARCH, limits)
 	for name, value := range map[string]any{
 		"shape":        shape,
-		"limit_data":   uint32(cfg.DataLimit),
-		"limit_string": uint32(cfg.StringLimit),
+		"limit_data":   uint32(limits.data),
+		"limit_string": uint32(limits.text),
+		"limits":       limits.table(),
 		"calls":        calls,
 		"variants":     variants,
 		"routine":      routineTable(),
@@ -151,6 +156,7 @@ func (k *kernel) load(cfg Config, h hierarchy) error {
 		return err
 	}
 	copy(k.node[layout.NodeAtShape:], unsafe.Slice((*byte)(unsafe.Pointer(&shape)), layout.SizeofShape))
+	k.nodeState().Limits = limits.sum()
 	for i := range shape.Rings {
 		if err := k.maps["pool"].Update(nil, i, ebpf.UpdateAny); err != nil {
 			return fmt.Errorf("filling the pool of rings: %w", err)
@@ -205,7 +211,7 @@ func (k *kernel) pinned() string { return filepath.Join(k.pinDir, "recorder") }
 
 // adopt takes over what another service pinned. False: there is nothing, or nothing
 // that this version understands.
-func (k *kernel) adopt() (bool, error) {
+func (k *kernel) adopt(cfg Config) (bool, error) {
 	dir := k.pinned()
 	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
 		return false, nil
@@ -235,12 +241,21 @@ func (k *kernel) adopt() (bool, error) {
 		return give("node state cannot be mapped", err)
 	}
 	shape := *(*layout.Shape)(unsafe.Pointer(&m[layout.NodeAtShape]))
+	sum := *(*uint64)(unsafe.Pointer(&m[layout.NodeAtLimits]))
 	_ = unix.Munmap(m)
 	if shape.Layout != layout.SizesLayout {
 		return give(fmt.Sprintf("its layout is %d, this version's is %d", shape.Layout, layout.SizesLayout), nil)
 	}
 	if shape.Bytes != k.maps["rings"].ValueSize() || shape.Rings != k.maps["rings"].MaxEntries() {
 		return give("its shape contradicts itself", nil)
+	}
+	limits, err := cfg.captureLimits()
+	if err != nil {
+		return false, err
+	}
+	if sum != limits.sum() {
+		// What is not to be kept must not be, from now on.
+		return give("its capture limits are others", errOtherLimits)
 	}
 	k.shape = shape
 	if err := k.mapMemory(); err != nil {

@@ -269,10 +269,11 @@ func (r *Recorder) arm(dir, name string) error {
 	c.Index = ring
 	c.Cgroup = id
 	c.Armed = uint64(monotonic())
-	c.LimitData, c.LimitString = uint32(r.cfg.DataLimit), uint32(r.cfg.StringLimit)
+	c.LimitData, c.LimitString = uint32(max(r.cfg.DataLimit, 0)), uint32(r.cfg.StringLimit)
 	if consent.NoPayload {
 		c.Flags = layout.RingFlagNoPayload
 	}
+	c.Payload = uint32(consent.Payload)
 	copy(c.Name[:len(c.Name)-1], name)
 	copy(c.Parent[:len(c.Parent)-1], filepath.Base(filepath.Dir(dir)))
 	if pid := firstProcess(dir); pid != 0 {

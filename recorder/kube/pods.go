@@ -2,6 +2,7 @@ package kube
 
 import (
 	"cmp"
+	"fmt"
 	"log/slog"
 	"maps"
 	"slices"
@@ -216,6 +217,7 @@ type podCache struct {
 	namespaces map[string]flags
 	told       map[string]Consent // by the cgroup's UID
 	warned     map[string]bool
+	complaints []Announcement
 }
 
 func newPodCache(node string, log *slog.Logger, tell func(string, Consent)) *podCache {
@@ -240,7 +242,7 @@ func (c *podCache) update(o *corev1.Pod) (news []fact, uid string) {
 			p.uid = static
 		}
 	}
-	p.own = readFlags(o.Annotations, c.bad("pod "+o.Namespace+"/"+o.Name))
+	p.own = readFlags(o.Annotations, c.bad("pod "+o.Namespace+"/"+o.Name, p))
 
 	// A static pod keeps its UID, and its containers, when its mirror is made anew.
 	old := c.byUID[p.uid]
@@ -413,7 +415,7 @@ func (c *podCache) unlisted(listed func(namespace, name, uid string) bool) (uids
 func (c *podCache) namespace(n *corev1.Namespace) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.namespaces[n.Name] = readFlags(n.Annotations, c.bad("namespace "+n.Name))
+	c.namespaces[n.Name] = readFlags(n.Annotations, c.bad("namespace "+n.Name, nil))
 	for uid, p := range c.byUID {
 		if p.namespace == n.Name && uid == p.uid && p.gone.IsZero() {
 			c.decide(p)
@@ -440,10 +442,12 @@ func (c *podCache) decide(p *pod) {
 	is := p.own.over(ns)
 	if !known { // what the namespace refused is not given back by not knowing it
 		is.NoRecord = is.NoRecord || was.NoRecord && p.own.noRecord == nil
-		is.NoPayload = is.NoPayload || was.NoPayload && p.own.noPayload == nil
+		if p.own.payload == nil {
+			is.NoPayload, is.Payload = was.NoPayload, was.Payload
+		}
 		// What the pod itself refuses holds at once. Else what was told in an earlier life
 		// of this service holds until the namespace is known.
-		if !told && is == (Consent{}) && (p.own.noRecord == nil || p.own.noPayload == nil) {
+		if !told && is == (Consent{}) && (p.own.noRecord == nil || p.own.payload == nil) {
 			return
 		}
 	}
@@ -453,13 +457,29 @@ func (c *podCache) decide(p *pod) {
 	}
 }
 
-func (c *podCache) bad(what string) func(key, value string) {
+// bad notes an annotation that cannot be read, of a pod, or of a namespace if p is nil.
+func (c *podCache) bad(what string, p *pod) func(key, value string) {
 	return func(key, value string) {
-		if k := what + key + value; !c.warned[k] && len(c.warned) < 1000 {
-			c.warned[k] = true
-			c.log.Warn("annotation cannot be read, and is taken as a refusal. Try: true or false for record, full or none for payload", "of", what, "annotation", key, "value", value)
+		k := what + key + value
+		if c.warned[k] || len(c.warned) >= 1000 {
+			return
+		}
+		c.warned[k] = true
+		c.log.Warn("annotation cannot be read, and is taken as a refusal. "+howToConsent, "of", what, "annotation", key, "value", value)
+		if p != nil {
+			c.complaints = append(c.complaints, Announcement{Namespace: p.namespace, Pod: p.name, UID: p.uid, Reason: "SwollConsent",
+				Message: fmt.Sprintf("annotation %s: %.64q cannot be read, and is taken as a refusal. %s", key, value, howToConsent)})
 		}
 	}
+}
+
+// takeComplaints returns what pods are to be told of their annotations.
+func (c *podCache) takeComplaints() []Announcement {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	list := c.complaints
+	c.complaints = nil
+	return list
 }
 
 func (c *podCache) enrich(ct *containers.Container) {

@@ -101,6 +101,9 @@ const (
 const (
 	ConsentNoRecord  = 1
 	ConsentNoPayload = 2
+	ConsentFlags     = 255
+	ConsentPayload   = 8
+	ConsentMost      = 65535
 )
 
 // ConsentNames are the names of enum swoll_consent's constants, by value.
@@ -307,6 +310,8 @@ const (
 	SizesMaxLimit     = 380
 	SizesPiece        = 128
 	SizesPieceMin     = 32
+	SizesLimits       = 32
+	SizesRuleLimit    = 3
 	SizesCaptureArg   = 7
 	SizesCaptureCap   = 3
 )
@@ -632,7 +637,8 @@ type Node struct {
 	Unarmed    uint64
 	AlertsLost uint64
 	Failed     [8]uint64
-	_          [3]uint64
+	Limits     uint64
+	_          [2]uint64
 	Filter     [16384]uint32
 }
 
@@ -646,6 +652,7 @@ const (
 	NodeAtUnarmed    = 120
 	NodeAtAlertsLost = 128
 	NodeAtFailed     = 136
+	NodeAtLimits     = 200
 	NodeAtFilter     = 224
 )
 
@@ -730,7 +737,7 @@ type Ring struct {
 	Exited      uint64
 	Handled     uint64
 	Mourned     uint32
-	_           uint32
+	Payload     uint32
 	_           [4]uint64
 }
 
@@ -756,6 +763,7 @@ const (
 	RingAtExited      = 824
 	RingAtHandled     = 832
 	RingAtMourned     = 840
+	RingAtPayload     = 844
 )
 
 // Running is struct swoll_running.
