@@ -1213,7 +1213,7 @@ enum exit_result {
 __noinline int capture_exit(struct swoll_task *st, u32 at, s64 ret)
 {
 	const volatile struct swoll_call *call;
-	u32 from = at, count = 0, cut = 0;
+	u32 from = at, got = 0; /* one word of two things: stack is scarce here */
 	void *ring;
 
 	if (!st)
@@ -1233,10 +1233,10 @@ __noinline int capture_exit(struct swoll_task *st, u32 at, s64 ret)
 		head = ring + at;
 		at += apply(head, &call->rule[i], st, ret, mode_of(st), false);
 		if (head->status & SWOLL_CAPTURE_CUT)
-			cut = EXIT_CUT;
-		count++;
+			got |= EXIT_CUT;
+		got += 1 << EXIT_COUNT_SHIFT;
 	}
-	return ((at - from) & EXIT_BYTES) | cut | count << EXIT_COUNT_SHIFT;
+	return ((at - from) & EXIT_BYTES) | got;
 }
 
 SEC("tp_btf/sys_enter")
