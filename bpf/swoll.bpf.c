@@ -1478,8 +1478,14 @@ drop:
 	return 0;
 }
 
-/* The rare kinds: a call that has not returned, or of which only the return was seen. */
-__noinline int write_odd_call(struct swoll_task *st, s64 ret, u32 finished)
+/* The rare kinds of calls. */
+enum odd {
+	ODD_UNFINISHED, /* it has not returned */
+	ODD_RETURN,     /* only its return was seen */
+	ODD_NOT_MADE,   /* a filter ended the thread that wanted to make it */
+};
+
+__noinline int write_odd_call(struct swoll_task *st, s64 ret, u32 how)
 {
 	void *ring;
 
@@ -1488,7 +1494,7 @@ __noinline int write_odd_call(struct swoll_task *st, s64 ret, u32 finished)
 	ring = ring_at(st->ring);
 	if (!ring)
 		return 0;
-	return write_call(ring, st, bpf_get_current_task_btf(), ret, finished, !finished, false, 0);
+	return write_call(ring, st, bpf_get_current_task_btf(), ret, how == ODD_RETURN, how == ODD_UNFINISHED, false, 0);
 }
 
 SEC("tp_btf/sys_exit")
@@ -1512,7 +1518,7 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 		/* A call that began before a death and outlived it was running then. */
 		if (!(state & SWOLL_FROZEN) && flags & SWOLL_TASK_RUNNING &&
 		    st->start < control->death.time)
-			write_odd_call(st, 0, false);
+			write_odd_call(st, 0, ODD_UNFINISHED);
 		else
 			lose(ring, SWOLL_LOST_FROZEN);
 		goto out;
@@ -1542,12 +1548,12 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 		/* Killed while a tracer held it at the entry: it never got further. */
 		if (ret == -38 /* ENOSYS */ && task->signal->flags & SIGNAL_GROUP_EXIT) {
 			st->start = bpf_ktime_get_ns();
-			write_odd_call(st, 0, false);
+			write_odd_call(st, 0, ODD_UNFINISHED);
 			goto out;
 		}
 		if (!(call_at(st->row)->flags & SWOLL_CALL_EXEC))
 			capture_entry(st, st->nr, 1);
-		write_odd_call(st, ret, true);
+		write_odd_call(st, ret, ODD_RETURN);
 		goto out;
 	}
 	if (unlikely(flags & SWOLL_TASK_FAULT) && !(call_at(st->row)->flags & SWOLL_CALL_EXEC))
@@ -1927,6 +1933,31 @@ int BPF_PROG(signal_deliver, int sig, struct kernel_siginfo *info, struct k_siga
 	return 0;
 }
 
+/*
+ * SECCOMP_RET_KILL_THREAD ends a thread before anybody sees the call that it wanted to
+ * make: what it was stands in the registers. Memory is gone by now.
+ */
+static __always_inline void filtered(struct swoll_task *st, struct task_struct *task)
+{
+	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
+
+#if defined(__TARGET_ARCH_x86)
+	s64 nr = regs->orig_ax;
+#else
+	s64 nr = regs->syscallno;
+#endif
+
+	if (nr < 0)
+		return;
+	st->abi = abi_of(task, nr);
+	st->nr = (u32)nr & ~0x40000000u;
+	read_args(st->args, regs, st->abi);
+	st->row = row_of(st->nr, st->abi);
+	st->captures = 0;
+	st->capture_len = 0;
+	write_odd_call(st, 0, ODD_NOT_MADE);
+}
+
 SEC("tp_btf/sched_process_exit")
 int BPF_PROG(sched_process_exit, struct task_struct *p)
 {
@@ -1971,7 +2002,9 @@ int BPF_PROG(sched_process_exit, struct task_struct *p)
 	if (state & SWOLL_FROZEN)
 		goto out;
 	if (st->flags & SWOLL_TASK_RUNNING && (!(state & SWOLL_DYING) || st->start < death->time))
-		write_odd_call(st, 0, false);
+		write_odd_call(st, 0, ODD_UNFINISHED);
+	else if (status == 31 /* SIGSYS */ && !(task->signal->flags & SIGNAL_GROUP_EXIT) && !(state & SWOLL_DYING))
+		filtered(st, task);
 	st->flags = 0;
 	now = bpf_ktime_get_ns();
 	if (!(state & SWOLL_DYING) || death->tgid == task->tgid) {

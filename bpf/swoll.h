@@ -79,7 +79,9 @@ enum swoll_flag {
 	SWOLL_NO_ENTER = 16,	/* only the exit was seen: start is the time of exit,
 				 * the duration is unknown. A seccomp denial looks so. */
 	SWOLL_UNFINISHED = 32,	/* the call had not returned when its thread ended
-				 * or its ring froze: no return value, no duration */
+				 * or its ring froze: no return value, no duration. With
+				 * SWOLL_NO_ENTER: it was never made, since a filter ended
+				 * the thread */
 	SWOLL_CUT = 64,		/* at least one capture is incomplete */
 	SWOLL_THREAD = 128,	/* the tgid is not the tid, and stands in the head */
 };
