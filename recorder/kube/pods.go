@@ -35,7 +35,7 @@ func trim(o any) (any, error) {
 	case *corev1.Pod:
 		p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{
 			Namespace: o.Namespace, Name: o.Name, UID: o.UID, ResourceVersion: o.ResourceVersion, Labels: o.Labels,
-			Annotations: short(o.Annotations),
+			Annotations: short(o.Annotations), DeletionTimestamp: o.DeletionTimestamp, DeletionGracePeriodSeconds: o.DeletionGracePeriodSeconds,
 		}}
 		if r := metav1.GetControllerOf(o); r != nil {
 			p.OwnerReferences = []metav1.OwnerReference{{Kind: r.Kind, Name: r.Name, Controller: r.Controller}}
@@ -187,6 +187,7 @@ type pod struct {
 	eventUID              string // by which `kubectl describe` looks for its events
 	labels, annotations   map[string]string
 	owner                 containers.Owner
+	deletion              time.Time // when it was asked to go away
 	own                   flags
 	spec                  map[string]containers.Container // by name: Kind, Image
 	facts                 map[string]fact                 // by container id
@@ -200,7 +201,7 @@ func (p *pod) same(q *pod) bool { return p.namespace == q.namespace && p.name ==
 
 func (p *pod) fill(c *containers.Container) {
 	c.Namespace, c.Pod, c.PodUID, c.Node = p.namespace, p.name, p.uid, p.node
-	c.Labels, c.Annotations, c.Owner = p.labels, p.annotations, p.owner
+	c.Labels, c.Annotations, c.Owner, c.Deletion = p.labels, p.annotations, p.owner, p.deletion
 }
 
 // A podCache is what is known of pods, with those deleted lately.
@@ -233,6 +234,13 @@ func (c *podCache) update(o *corev1.Pod) (news []fact, uid string) {
 		labels: o.Labels, annotations: public(o.Annotations), spec: map[string]containers.Container{}, facts: map[string]fact{}}
 	if r := metav1.GetControllerOf(o); r != nil {
 		p.owner = containers.Owner{Kind: r.Kind, Name: r.Name}
+	}
+	if o.DeletionTimestamp != nil {
+		// That is when it is to be gone.
+		p.deletion = o.DeletionTimestamp.Time
+		if grace := o.DeletionGracePeriodSeconds; grace != nil {
+			p.deletion = p.deletion.Add(-time.Duration(*grace) * time.Second)
+		}
 	}
 	if static, mirror := o.Annotations[corev1.MirrorPodAnnotationKey]; mirror {
 		// The kubelet and kubectl both take this for the pod's UID.

@@ -231,8 +231,11 @@ func (x *explanation) ofFilters(s suspect, m manner) []Claim {
 // runtimes are the programs that end containers on purpose, by the begin of their names.
 var runtimes = []string{"containerd", "runc", "crun", "conmon", "dockerd", "kubelet", "podman", "systemd", "tini", "dumb-init", "docker-init", "youki", "crio"}
 
-func isRuntime(s *Sender) bool {
-	return s != nil && s.Comm != nil && slices.ContainsFunc(runtimes, func(r string) bool { return strings.HasPrefix(*s.Comm, r) })
+func isRuntime(s *Sender) bool { return s != nil && s.Comm != nil && IsRuntime(*s.Comm) }
+
+// IsRuntime tells that a process of this name ends containers on purpose.
+func IsRuntime(comm string) bool {
+	return slices.ContainsFunc(runtimes, func(r string) bool { return strings.HasPrefix(comm, r) })
 }
 
 func (s *Sender) String() string {
@@ -335,10 +338,18 @@ func (x *explanation) ofDeath(how *How, m manner) []Claim {
 					decode.SignalName(s.Signal.Signal), first, span(x.at-s.time), *how.Signal, how.Sender)
 			}
 			if isRuntime(how.Sender) {
-				text += ": so a container runtime ends what does not end when told; whether a probe had failed, or it was deleted, the history does not say"
+				text += ": so a container runtime ends what does not end when told; "
+				if x.meta.Deletion != nil {
+					text += "its pod was being deleted"
+				} else {
+					text += "whether a probe had failed, or it was deleted, the history does not say"
+				}
 			}
 		} else if isRuntime(how.Sender) {
 			text += ", which runs containers: that ended it on purpose"
+			if x.meta.Deletion != nil {
+				text += ", since its pod was being deleted"
+			}
 		}
 		return []Claim{claim("killed", subjectOf(how.Sender), High, text, evidence...)}
 	}
@@ -951,7 +962,10 @@ func (x *explanation) summary(how *How, claims []Claim) string {
 		if x.signalNumber() == sigKILL {
 			b.WriteString(x.afterTold())
 		}
-		if d.TID != d.PID {
+		if n := x.signalNumber(); x.meta.Deletion != nil && isRuntime(how.Sender) && (n == sigKILL || n == sigTERM) {
+			b.WriteString(", as its pod was being deleted")
+		}
+		if d.TID != d.PID && (x.self() || faults(x.signalNumber())) {
 			fmt.Fprintf(&b, ", in thread %d", d.TID)
 		}
 	}
