@@ -89,6 +89,9 @@ const (
 	TriggerOOM    = "oom"
 	TriggerExit   = "exit"
 	TriggerManual = "manual"
+	// TriggerDeleted: the container runtime ended it by a signal, and its pod was being
+	// deleted: nothing is wrong with that.
+	TriggerDeleted = "deleted"
 )
 
 // A Snapshot is the metadata of a saved history.

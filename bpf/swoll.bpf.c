@@ -83,6 +83,8 @@ const volatile struct swoll_shape shape = {};
 const volatile u64 turn = 1;
 const volatile u32 limit_data = 64;
 const volatile u32 limit_string = 256;
+/* Of data buffers, by call: see SWOLL_RULE_LIMIT. */
+const volatile u32 limits[SWOLL_LIMITS] = {};
 const volatile struct swoll_call calls[2 * SWOLL_CALLS + SWOLL_VARIANT_ROWS] = {};
 const volatile struct swoll_variant variants[SWOLL_VARIANTS] = {};
 const volatile u8 routine[SWOLL_ERRNOS] = {};
@@ -583,6 +585,16 @@ static __always_inline void see_first(struct swoll_ring *control, u32 tgid, u32 
 	}
 }
 
+/* How many bytes of a data buffer a ring may have. */
+static __always_inline u16 payload_of(struct swoll_ring *control)
+{
+	u32 most = control->payload;
+
+	if (control->flags & SWOLL_NO_PAYLOAD)
+		return 0;
+	return most && most < SWOLL_MAX_LIMIT ? most : SWOLL_MAX_LIMIT;
+}
+
 /*
  * The storage of a task, made or brought up to date: the slow path of every
  * program. NULL if the task is not recorded.
@@ -635,7 +647,7 @@ static __noinline struct swoll_task *find_task(struct task_struct *task, u64 cgr
 	st->ring = arm->ring;
 	st->cgroup = cgroup;
 	st->generation = generation;
-	if (st->payload && control->flags & SWOLL_NO_PAYLOAD) {
+	if (st->payload > payload_of(control)) {
 		/* Consent was withdrawn, maybe while the task was in a call. What it
 		 * captured earlier must go, too: write_call() copies whole words. */
 		st->captures = 0;
@@ -644,7 +656,7 @@ static __noinline struct swoll_task *find_task(struct task_struct *task, u64 cgr
 		for (int i = 0; i < SWOLL_CAPTURE / 8; i++)
 			*(volatile u64 *)(st->capture + i * 8) = 0;
 	}
-	st->payload = !(control->flags & SWOLL_NO_PAYLOAD);
+	st->payload = payload_of(control);
 	see_first(control, task->tgid, SWOLL_FIRST_SEEN);
 	return st;
 }
@@ -783,8 +795,7 @@ struct capture_room {
 
 /* What capture() needs besides a rule, in the rule's flags. */
 enum capture_mode {
-	MODE_COMPAT = 0x20,     /* pointers and sizes are 4 bytes */
-	MODE_NO_PAYLOAD = 0x40, /* data buffers stay out */
+	MODE_COMPAT = 0x20, /* pointers and sizes are 4 bytes */
 	MODE_LATE = 0x80,
 };
 
@@ -930,6 +941,8 @@ __noinline int gather(struct capture_room *to, u64 rule, s64 ret)
 	/* Of several buffers each has its share, and a little at least. */
 	if (count > 1) {
 		most = limit / 2 < SWOLL_PIECE_MIN ? SWOLL_PIECE_MIN : limit / 2;
+		if (most > limit)
+			most = limit;
 		most = at_most(most & ~7ull, SWOLL_PIECE);
 		limit *= 4;
 		head->arg |= most / 8 << SWOLL_CAPTURE_CAP;
@@ -985,13 +998,14 @@ out:
 
 /*
  * Reads what one rule says: `from` is the pointer, `count` what the rule counts
- * by, `rule` the bytes of the swoll_capture_rule with the mode in its flags.
+ * by, `rule` the bytes of the swoll_capture_rule with the mode in its flags,
+ * `payload` the most bytes of a data buffer, beside what all of them have.
  * Returns the bytes used, padded to 4. Global, so that the verifier looks at it
  * once and not at every place that calls it.
  */
-__noinline int capture(struct capture_room *to, u64 from, u64 count, u64 rule)
+__noinline int capture(struct capture_room *to, u64 from, u64 count, u64 rule, u64 payload)
 {
-	u8 how = how_of(rule), arg = rule >> 8, flags = rule >> 24, mode = flags, words = rule & RULE_WORDS;
+	u8 how = how_of(rule), arg = rule >> 8 & SWOLL_CAPTURE_ARG, flags = rule >> 24, mode = flags, words = rule & RULE_WORDS;
 	u32 size = rule >> 32 & 0xffff, word = mode & MODE_COMPAT ? 4 : 8;
 	struct swoll_capture *head;
 	u32 len, status;
@@ -1003,14 +1017,18 @@ __noinline int capture(struct capture_room *to, u64 from, u64 count, u64 rule)
 		return 0;
 	head = (void *)to->bytes;
 	data = to->bytes + SWOLL_CAPTURE_HEAD;
-	limit = flags & (SWOLL_RULE_DATA | SWOLL_RULE_ENVIRON) || how == SWOLL_HOW_IOVEC ?
-			limit_data : limit_string;
-	if (words && limit < limit_string)
-		limit = limit_string;
+	limit = limit_string;
+	if (flags & (SWOLL_RULE_DATA | SWOLL_RULE_ENVIRON)) {
+		/* Words have the larger one of both, but where there is to be nothing. */
+		if (!words || limit_data > limit_string || !limit_data)
+			limit = limit_data;
+		if (limit > payload)
+			limit = payload;
+	}
 	status = (flags & SWOLL_RULE_EXIT ? SWOLL_CAPTURE_EXIT : 0) |
 		 (mode & MODE_LATE ? SWOLL_CAPTURE_LATE : 0);
 	len = 0;
-	if (mode & MODE_NO_PAYLOAD && flags & (SWOLL_RULE_DATA | SWOLL_RULE_ENVIRON)) {
+	if (!limit) {
 		status |= SWOLL_CAPTURE_NONE;
 		goto whole;
 	}
@@ -1133,11 +1151,13 @@ __noinline int finish(struct capture_room *to, u64 rule)
 
 /* One rule of a call, to where capture_room bytes may be written. */
 static __always_inline u32 apply(void *to, const volatile struct swoll_capture_rule *rule,
-				 const u64 *args, s64 ret, u32 mode, bool entry)
+				 struct swoll_task *st, s64 ret, u32 mode, bool entry)
 {
 	u64 bits = *(const volatile u64 *)rule;
-	u8 arg = bits >> 8, by = bits >> 16;
-	u64 count = 1;
+	u8 arg = bits >> 8 & SWOLL_CAPTURE_ARG, by = bits >> 16;
+	u32 own = bits >> (8 + SWOLL_RULE_LIMIT) & (SWOLL_LIMITS - 1);
+	u64 count = 1, payload = st->payload;
+	const u64 *args = st->args;
 	int used;
 
 	if (arg > 5)
@@ -1149,7 +1169,9 @@ static __always_inline u32 apply(void *to, const volatile struct swoll_capture_r
 	bits |= (u64)mode << 24;
 	if (entry && unlikely((u32)args[0] == 2) && arg == 1)
 		bits |= RULE_WORDS;
-	used = capture(to, *(const u64 *)((const void *)args + (arg & 7) * 8), count, bits);
+	if (unlikely(own) && payload > limits[own])
+		payload = limits[own];
+	used = capture(to, *(const u64 *)((const void *)args + (arg & 7) * 8), count, bits, payload);
 	if (used < 0)
 		used = how_of(bits) == SWOLL_HOW_IOVEC ? gather(to, bits, ret) : finish(to, bits);
 	if (used < 0 || used > sizeof(struct capture_room))
@@ -1159,7 +1181,7 @@ static __always_inline u32 apply(void *to, const volatile struct swoll_capture_r
 
 static __always_inline u32 mode_of(struct swoll_task *st)
 {
-	return (st->abi ? MODE_COMPAT : 0) | (st->payload ? 0 : MODE_NO_PAYLOAD);
+	return st->abi ? MODE_COMPAT : 0;
 }
 
 /* What is wrong with a capture, as swoll_task.flags. */
@@ -1193,7 +1215,7 @@ __noinline int capture_entry(struct swoll_task *st, u32 nr, u32 late)
 		if (i >= call->enters || len > SWOLL_CAPTURE_START)
 			break;
 		head = (void *)st->capture + len;
-		len += apply(head, &call->rule[i], st->args, 0, mode_of(st) | (late ? MODE_LATE : 0), true);
+		len += apply(head, &call->rule[i], st, 0, mode_of(st) | (late ? MODE_LATE : 0), true);
 		flags |= trouble(head);
 		captures++;
 	}
@@ -1214,7 +1236,7 @@ enum exit_result {
 __noinline int capture_exit(struct swoll_task *st, u32 at, s64 ret)
 {
 	const volatile struct swoll_call *call;
-	u32 from = at, count = 0, cut = 0;
+	u32 from = at, got = 0; /* one word of two things: stack is scarce here */
 	void *ring;
 
 	if (!st)
@@ -1232,12 +1254,12 @@ __noinline int capture_exit(struct swoll_task *st, u32 at, s64 ret)
 		if (i >= call->rules || at > shape.bytes - sizeof(struct capture_room))
 			break;
 		head = ring + at;
-		at += apply(head, &call->rule[i], st->args, ret, mode_of(st), false);
+		at += apply(head, &call->rule[i], st, ret, mode_of(st), false);
 		if (head->status & SWOLL_CAPTURE_CUT)
-			cut = EXIT_CUT;
-		count++;
+			got |= EXIT_CUT;
+		got += 1 << EXIT_COUNT_SHIFT;
 	}
-	return ((at - from) & EXIT_BYTES) | cut | count << EXIT_COUNT_SHIFT;
+	return ((at - from) & EXIT_BYTES) | got;
 }
 
 SEC("tp_btf/sys_enter")
@@ -1271,7 +1293,7 @@ int BPF_PROG(sys_enter, struct pt_regs *regs, long id)
 		st->captures = 0;
 		st->capture_len = 0;
 	} else if (call->enters == 1) {
-		st->capture_len = apply(st->capture, &call->rule[0], st->args, 0, mode_of(st), true);
+		st->capture_len = apply(st->capture, &call->rule[0], st, 0, mode_of(st), true);
 		st->captures = 1;
 		st->flags = trouble((void *)st->capture);
 	} else {
@@ -1450,7 +1472,7 @@ static __always_inline int write_call(void *ring, struct swoll_task *st, struct 
 
 		if (at > bytes - sizeof(struct capture_room))
 			goto drop;
-		at += apply(filled, &call->rule[below((u64)enters, SWOLL_CALL_CAPTURES)], st->args, ret, mode_of(st), false);
+		at += apply(filled, &call->rule[below((u64)enters, SWOLL_CALL_CAPTURES)], st, ret, mode_of(st), false);
 		captures++;
 		if (filled->status & SWOLL_CAPTURE_CUT)
 			flags |= SWOLL_CUT;
@@ -1479,8 +1501,14 @@ drop:
 	return 0;
 }
 
-/* The rare kinds: a call that has not returned, or of which only the return was seen. */
-__noinline int write_odd_call(struct swoll_task *st, s64 ret, u32 finished)
+/* The rare kinds of calls. */
+enum odd {
+	ODD_UNFINISHED, /* it has not returned */
+	ODD_RETURN,     /* only its return was seen */
+	ODD_NOT_MADE,   /* a filter ended the thread that wanted to make it */
+};
+
+__noinline int write_odd_call(struct swoll_task *st, s64 ret, u32 how)
 {
 	void *ring;
 
@@ -1489,7 +1517,7 @@ __noinline int write_odd_call(struct swoll_task *st, s64 ret, u32 finished)
 	ring = ring_at(st->ring);
 	if (!ring)
 		return 0;
-	return write_call(ring, st, bpf_get_current_task_btf(), ret, finished, !finished, false, 0);
+	return write_call(ring, st, bpf_get_current_task_btf(), ret, how == ODD_RETURN, how == ODD_UNFINISHED, false, 0);
 }
 
 SEC("tp_btf/sys_exit")
@@ -1513,7 +1541,7 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 		/* A call that began before a death and outlived it was running then. */
 		if (!(state & SWOLL_FROZEN) && flags & SWOLL_TASK_RUNNING &&
 		    st->start < control->death.time)
-			write_odd_call(st, 0, false);
+			write_odd_call(st, 0, ODD_UNFINISHED);
 		else
 			lose(ring, SWOLL_LOST_FROZEN);
 		goto out;
@@ -1543,12 +1571,12 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 		/* Killed while a tracer held it at the entry: it never got further. */
 		if (ret == -38 /* ENOSYS */ && task->signal->flags & SIGNAL_GROUP_EXIT) {
 			st->start = bpf_ktime_get_ns();
-			write_odd_call(st, 0, false);
+			write_odd_call(st, 0, ODD_UNFINISHED);
 			goto out;
 		}
 		if (!(call_at(st->row)->flags & SWOLL_CALL_EXEC))
 			capture_entry(st, st->nr, 1);
-		write_odd_call(st, ret, true);
+		write_odd_call(st, ret, ODD_RETURN);
 		goto out;
 	}
 	if (unlikely(flags & SWOLL_TASK_FAULT) && !(call_at(st->row)->flags & SWOLL_CALL_EXEC))
@@ -1928,6 +1956,31 @@ int BPF_PROG(signal_deliver, int sig, struct kernel_siginfo *info, struct k_siga
 	return 0;
 }
 
+/*
+ * SECCOMP_RET_KILL_THREAD ends a thread before anybody sees the call that it wanted to
+ * make: what it was stands in the registers. Memory is gone by now.
+ */
+static __always_inline void filtered(struct swoll_task *st, struct task_struct *task)
+{
+	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
+
+#if defined(__TARGET_ARCH_x86)
+	s64 nr = regs->orig_ax;
+#else
+	s64 nr = regs->syscallno;
+#endif
+
+	if (nr < 0)
+		return;
+	st->abi = abi_of(task, nr);
+	st->nr = (u32)nr & ~0x40000000u;
+	read_args(st->args, regs, st->abi);
+	st->row = row_of(st->nr, st->abi);
+	st->captures = 0;
+	st->capture_len = 0;
+	write_odd_call(st, 0, ODD_NOT_MADE);
+}
+
 SEC("tp_btf/sched_process_exit")
 int BPF_PROG(sched_process_exit, struct task_struct *p)
 {
@@ -1972,7 +2025,9 @@ int BPF_PROG(sched_process_exit, struct task_struct *p)
 	if (state & SWOLL_FROZEN)
 		goto out;
 	if (st->flags & SWOLL_TASK_RUNNING && (!(state & SWOLL_DYING) || st->start < death->time))
-		write_odd_call(st, 0, false);
+		write_odd_call(st, 0, ODD_UNFINISHED);
+	else if (status == 31 /* SIGSYS */ && !(task->signal->flags & SIGNAL_GROUP_EXIT) && !(state & SWOLL_DYING))
+		filtered(st, task);
 	st->flags = 0;
 	now = bpf_ktime_get_ns();
 	if (!(state & SWOLL_DYING) || death->tgid == task->tgid) {
@@ -2064,6 +2119,7 @@ static __always_inline void arm_ring(struct cgroup *cgrp, struct kernfs_node *pa
 	control->limit_string = limit_string;
 	if (consent & SWOLL_CONSENT_NO_PAYLOAD)
 		control->flags = SWOLL_NO_PAYLOAD;
+	control->payload = consent >> SWOLL_CONSENT_PAYLOAD & SWOLL_CONSENT_MOST;
 	bpf_probe_read_kernel_str(control->name, sizeof(control->name), cgrp->kn->name);
 	bpf_probe_read_kernel_str(control->parent, sizeof(control->parent),
 				  BPF_CORE_READ(parent, name));
@@ -2113,6 +2169,17 @@ static __always_inline bool is_kubepods(const char *name)
 static __always_inline bool is_kubelet(const char *name)
 {
 	return is(name, "kubelet") || is(name, "kubelet.slice");
+}
+
+/* What neither consents to; of two limits, the smaller one. */
+static __always_inline u32 both(u32 a, u32 b)
+{
+	u32 x = a >> SWOLL_CONSENT_PAYLOAD & SWOLL_CONSENT_MOST;
+	u32 y = b >> SWOLL_CONSENT_PAYLOAD & SWOLL_CONSENT_MOST;
+
+	if (!x || (y && y < x))
+		x = y;
+	return ((a | b) & SWOLL_CONSENT_FLAGS) | x << SWOLL_CONSENT_PAYLOAD;
 }
 
 /* What a pod does not consent to. */
@@ -2165,7 +2232,7 @@ int BPF_PROG(cgroup_mkdir, struct cgroup *cgrp, const char *path)
 			failed(SWOLL_FAIL_WATCH);
 	} else if (watch->depth <= 1) {
 		/* Where somebody watches a QoS level, pods are what is recorded. */
-		u32 consent = watch->consent | (watch->kubepods ? 0 : consent_of(&name));
+		u32 consent = both(watch->consent, watch->kubepods ? 0 : consent_of(&name));
 
 		if (!(consent & SWOLL_CONSENT_NO_RECORD))
 			arm_ring(cgrp, parent, id, consent);
@@ -2265,7 +2332,7 @@ int running(struct bpf_iter__task *ctx)
 		r->abi = st->abi;
 		r->captures = st->captures;
 		/* Captured before consent was withdrawn. */
-		if (st->payload && control_of(ring)->flags & SWOLL_NO_PAYLOAD) {
+		if (st->payload > payload_of(control_of(ring))) {
 			r->captures = 0;
 			len = 0;
 		}

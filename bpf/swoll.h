@@ -34,6 +34,9 @@ enum swoll_sizes {
 	SWOLL_PIECE_MIN = 32,	   /* bytes that each of several iovecs may have at least */
 	SWOLL_GAPS = 4,		   /* gaps that a ring remembers */
 	SWOLL_TURN = 48,	   /* shift: the bits above in swoll_node.generation are the turn */
+	SWOLL_LIMITS = 32,	   /* limits that calls may have of their own, and 0: none */
+	SWOLL_RULE_LIMIT = 3,	   /* shift, in swoll_capture_rule.arg: number of the limit of
+				    * the call's data buffers; 0: it has none of its own */
 	SWOLL_CAPTURE_ARG = 7,	   /* the argument, in swoll_capture.arg */
 	SWOLL_CAPTURE_CAP = 3,	   /* shift: the bits above are eighths of the most bytes of
 				    * each iovec that were gathered; 0: as far as they go */
@@ -79,7 +82,9 @@ enum swoll_flag {
 	SWOLL_NO_ENTER = 16,	/* only the exit was seen: start is the time of exit,
 				 * the duration is unknown. A seccomp denial looks so. */
 	SWOLL_UNFINISHED = 32,	/* the call had not returned when its thread ended
-				 * or its ring froze: no return value, no duration */
+				 * or its ring froze: no return value, no duration. With
+				 * SWOLL_NO_ENTER: it was never made, since a filter ended
+				 * the thread */
 	SWOLL_CUT = 64,		/* at least one capture is incomplete */
 	SWOLL_THREAD = 128,	/* the tgid is not the tid, and stands in the head */
 };
@@ -299,7 +304,10 @@ struct swoll_ring {
 			  * was gone: what else comes of it is no other death; 0: none */
 	__u32 number;	 /* of this life of the container, as the service counts; 0: not
 			  * counted, else one more */
-	__u64 spare[4];
+	__u32 payload;	 /* the most bytes of a data buffer, beside other limits; 0: no such
+			  * limit; takes effect with the next swoll_node.generation */
+	__u32 pad;
+	__u64 spare[3];
 	__u32 late;	 /* 1: the service armed it when processes of the cgroup ran already */
 	__u32 gaps;	 /* how often it was frozen, and recorded again later */
 	struct swoll_gap gap[SWOLL_GAPS]; /* the first ones, and the last one */
@@ -387,10 +395,21 @@ struct swoll_watch {
 	__u32 pad;
 };
 
-/* What a pod does not consent to; in the consent map by the name of its cgroup. */
+/*
+ * What a pod does not consent to; in the consent map by the name of its cgroup:
+ *
+ *	31             24 23              8 7             0
+ *	+----------------+-----------------+---------------+
+ *	| the service's  | swoll_ring      | flags         |
+ *	|                | .payload        |               |
+ *	+----------------+-----------------+---------------+
+ */
 enum swoll_consent {
 	SWOLL_CONSENT_NO_RECORD = 1,  /* its containers get no ring */
 	SWOLL_CONSENT_NO_PAYLOAD = 2, /* the bytes of data buffers stay out */
+	SWOLL_CONSENT_FLAGS = 0xff,
+	SWOLL_CONSENT_PAYLOAD = 8,    /* shift */
+	SWOLL_CONSENT_MOST = 0xffff,  /* bytes */
 };
 struct swoll_cgroup_name {
 	char name[SWOLL_NAME];
@@ -425,7 +444,7 @@ struct swoll_task {
 	__u8 abi;
 	__u8 captures;	  /* number of them in `capture` */
 	__u16 capture_len;
-	__u16 payload;	  /* data buffers may be read; as its ring says */
+	__u16 payload;	  /* bytes of a data buffer that may be read; as its ring says */
 	__u64 place;	  /* scratch of the writer */
 	__u16 row;	  /* of the call table */
 	__u16 spare[3];
@@ -464,7 +483,7 @@ struct swoll_running {
 /* The call table: what the kernel side must know of one call. */
 struct swoll_capture_rule {
 	__u8 how;	/* enum swoll_capture_how */
-	__u8 arg;	/* the argument that points */
+	__u8 arg;	/* the argument that points, and SWOLL_RULE_LIMIT */
 	__u8 count;	/* the argument that says how many, or enum swoll_capture_count */
 	__u8 flags;	/* enum swoll_capture_rule_flag */
 	__u16 size;	/* bytes of one element; of entries, where their length

@@ -210,6 +210,7 @@ const (
 	SwollVarCalls             = "calls"
 	SwollVarLimitData         = "limit_data"
 	SwollVarLimitString       = "limit_string"
+	SwollVarLimits            = "limits"
 	SwollVarNode              = "node"
 	SwollVarRoutine           = "routine"
 	SwollVarShape             = "shape"
@@ -295,6 +296,7 @@ type SwollVariableSpecs struct {
 	Calls         *ebpf.VariableSpec `ebpf:"calls"`
 	LimitData     *ebpf.VariableSpec `ebpf:"limit_data"`
 	LimitString   *ebpf.VariableSpec `ebpf:"limit_string"`
+	Limits        *ebpf.VariableSpec `ebpf:"limits"`
 	Node          *ebpf.VariableSpec `ebpf:"node"`
 	Routine       *ebpf.VariableSpec `ebpf:"routine"`
 	Shape         *ebpf.VariableSpec `ebpf:"shape"`
@@ -357,6 +359,7 @@ type SwollVariables struct {
 	Calls         *ebpf.Variable `ebpf:"calls"`
 	LimitData     *ebpf.Variable `ebpf:"limit_data"`
 	LimitString   *ebpf.Variable `ebpf:"limit_string"`
+	Limits        *ebpf.Variable `ebpf:"limits"`
 	Node          *ebpf.Variable `ebpf:"node"`
 	Routine       *ebpf.Variable `ebpf:"routine"`
 	Shape         *ebpf.Variable `ebpf:"shape"`

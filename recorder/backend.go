@@ -196,6 +196,7 @@ func (r *Recorder) copyRings(list []*instance) (metas []*ringstore.Meta, images 
 			return nil, nil, fmt.Errorf("copying the ring of %s: %w", i, err)
 		}
 		if ok {
+			meta.Peers = r.peers(img)
 			r.redact(meta, img)
 			metas, images = append(metas, meta), append(images, img)
 		}
@@ -474,7 +475,7 @@ func (r *Recorder) save(i *instance, trigger, reason string, death bool) (api.Sn
 		return api.Snapshot{}, api.Errorf(api.CodeNotFound, "the history of %s was just freed", i)
 	}
 	meta.Trigger, meta.Reason = trigger, reason
-	meta.Peers = r.peers(img.Control().Death)
+	meta.Peers = r.peers(img)
 	r.redact(meta, img)
 	snap, err := r.store.save(meta, img)
 	saved()
@@ -494,22 +495,27 @@ func (r *Recorder) save(i *instance, trigger, reason string, death bool) (api.Sn
 	return snap, nil
 }
 
-// peers names the container that the signal of a death came from, if it is recorded here.
-func (r *Recorder) peers(d *ringstore.Death) []ringstore.Peer {
-	if d == nil || d.Sender == nil || d.Sender.Cgroup == 0 {
+// peers names the containers that signals came from, of those that are recorded here.
+func (r *Recorder) peers(img *ringstore.Image) []ringstore.Peer {
+	ids := img.Senders()
+	if len(ids) == 0 {
 		return nil
 	}
-	id := d.Sender.Cgroup
-	var arm layout.Arm
-	below := r.k.maps["cgroups"].Lookup(id, &arm) == nil
 	r.refresh() // the sender's container may be younger than the loop's last look
-	for _, i := range r.all() {
-		if i.cgroupID == id || below && i.ring == arm.Ring && i.life == arm.Life {
-			w := i.who()
-			return []ringstore.Peer{{Cgroup: id, Namespace: w.namespace, Pod: w.pod, Container: w.container}}
+	all := r.all()
+	var peers []ringstore.Peer
+	for _, id := range ids {
+		var arm layout.Arm
+		below := r.k.maps["cgroups"].Lookup(id, &arm) == nil
+		for _, i := range all {
+			if i.cgroupID == id || below && i.ring == arm.Ring && i.life == arm.Life {
+				w := i.who()
+				peers = append(peers, ringstore.Peer{Cgroup: id, Namespace: w.namespace, Pod: w.pod, Container: w.container})
+				break
+			}
 		}
 	}
-	return nil
+	return peers
 }
 
 // Snapshots implements api.Backend.

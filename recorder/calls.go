@@ -12,8 +12,8 @@ import (
 // callTable is the kernel side's half of the table of system calls: for each ABI, by
 // number, how many arguments a call has and what to capture of them. Behind these rows
 // are those of forms of calls that need other captures, and values lists what selects
-// them.
-func callTable(arch string, dataLimit, stringLimit int) (table callRows, values callVariants) {
+// them. The limits are those of captures.
+func callTable(arch string, l *captureLimits) (table callRows, values callVariants) {
 	rows, variants := 2*layout.SizesCalls, 0
 	known := map[*syscalls.Call]layout.Call{} // those whose forms are in the table
 	for i := range table {
@@ -25,8 +25,8 @@ func callTable(arch string, dataLimit, stringLimit int) (table callRows, values 
 			if call != nil && nr < layout.SizesCalls-1 {
 				row, ok := known[call]
 				if !ok {
-					row = callRow(call, call.Rules, dataLimit, stringLimit)
-					rows, variants = addVariants(call, &row, &table, &values, rows, variants, dataLimit, stringLimit)
+					row = callRow(call, call.Rules, l)
+					rows, variants = addVariants(call, &row, &table, &values, rows, variants, l)
 					known[call] = row
 				}
 				table[base*layout.SizesCalls+nr] = row
@@ -43,7 +43,7 @@ type (
 
 // addVariants adds the forms of a call behind the rows and values that there are, and
 // returns how many there are then. That they all fit is tested.
-func addVariants(call *syscalls.Call, row *layout.Call, table *callRows, values *callVariants, rows, variants, dataLimit, stringLimit int) (int, int) {
+func addVariants(call *syscalls.Call, row *layout.Call, table *callRows, values *callVariants, rows, variants int, l *captureLimits) (int, int) {
 	row.Select, row.Select2 = syscalls.NoArg, syscalls.NoArg
 	if call.Select == nil {
 		return rows, variants
@@ -55,7 +55,7 @@ func addVariants(call *syscalls.Call, row *layout.Call, table *callRows, values 
 		if v.Keys == nil {
 			continue
 		}
-		table[rows] = callRow(call, v.Rules, dataLimit, stringLimit)
+		table[rows] = callRow(call, v.Rules, l)
 		for _, key := range v.Keys {
 			values[variants] = layout.Variant{Key: key, Row: uint32(rows)}
 			variants++
@@ -67,7 +67,7 @@ func addVariants(call *syscalls.Call, row *layout.Call, table *callRows, values 
 	return rows, variants
 }
 
-func callRow(call *syscalls.Call, rules []syscalls.Rule, dataLimit, stringLimit int) layout.Call {
+func callRow(call *syscalls.Call, rules []syscalls.Rule, l *captureLimits) layout.Call {
 	// Calls that return twice.
 	forks := call.Name == "fork" || call.Name == "vfork" || call.Name == "clone" || call.Name == "clone3"
 	row := layout.Call{Args: uint8(call.NArgs), Flags: uint8(call.Flags), Rules: uint8(len(rules))}
@@ -76,6 +76,9 @@ func callRow(call *syscalls.Call, rules []syscalls.Rule, dataLimit, stringLimit 
 	}
 	for i, r := range rules {
 		row.Rule[i] = layout.CaptureRule{How: uint8(r.How), Arg: r.Arg, Count: r.Count, Flags: uint8(r.Flags), Size: r.Size, At: r.At, CountAt: r.CountAt}
+		if r.Flags&(syscalls.Data|layout.CaptureRuleFlagEnviron) != 0 {
+			row.Rule[i].Arg |= l.number(call) << layout.SizesRuleLimit
+		}
 		if r.Flags&syscalls.AtExit == 0 {
 			row.Enters++
 			continue
@@ -90,9 +93,9 @@ func callRow(call *syscalls.Call, rules []syscalls.Rule, dataLimit, stringLimit 
 		case r.How == syscalls.HowIovec:
 			// All of it: gathering keeps a number at its end.
 		case r.Flags&syscalls.Data != 0:
-			most = dataLimit
+			most = l.data
 		case r.How == syscalls.HowString:
-			most = stringLimit
+			most = l.text
 		case r.Count == layout.CaptureCountOne:
 			most = min(most, int(r.Size))
 		}

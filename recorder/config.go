@@ -32,8 +32,12 @@ type Config struct {
 	// container. Empty: the kubepods cgroup, where there is one.
 	WatchCgroups []string
 
-	DataLimit   int // bytes kept of a data buffer; 0: 64
-	StringLimit int // bytes kept of a string; 0: 256
+	DataLimit   int // bytes kept of a data buffer; 0: 64; NoData: none
+	StringLimit int // bytes kept of a string, and of what is written to standard error; 0: 256
+	// PayloadCalls are bytes kept of the data buffers of single calls, by the name of a call,
+	// or of a group or class of calls. Where several limits concern a buffer, the smallest
+	// holds.
+	PayloadCalls map[string]int
 
 	// Secrets are masked in all that leaves the rings: dumps, snapshots, verdicts. Nil:
 	// nothing is.
@@ -106,8 +110,8 @@ func (c Config) withDefaults() (Config, error) {
 		return c, fmt.Errorf("memory of %d bytes holds no ring of %d bytes: raise the memory or lower the ring size", c.Memory, c.RingSize)
 	case c.Memory > maxMemory:
 		return c, fmt.Errorf("memory of %d bytes: must be at most %d GiB", c.Memory, maxMemory>>30)
-	case c.DataLimit < 8 || c.DataLimit > layout.SizesMaxLimit:
-		return c, fmt.Errorf("data limit of %d bytes: must be 8 to %d", c.DataLimit, layout.SizesMaxLimit)
+	case c.DataLimit != NoData && (c.DataLimit < 8 || c.DataLimit > layout.SizesMaxLimit):
+		return c, fmt.Errorf("data limit of %d bytes: must be 8 to %d, or 0 for none", c.DataLimit, layout.SizesMaxLimit)
 	case c.StringLimit < 8 || c.StringLimit > layout.SizesMaxLimit:
 		return c, fmt.Errorf("string limit of %d bytes: must be 8 to %d", c.StringLimit, layout.SizesMaxLimit)
 	case c.KeepExited < 0:
@@ -115,7 +119,8 @@ func (c Config) withDefaults() (Config, error) {
 	case c.SnapshotMaxBytes < 0 || c.SnapshotKeep < 0 || c.SnapshotsPerHour < 0:
 		return c, fmt.Errorf("snapshot quota: must not be negative")
 	}
-	return c, nil
+	_, err := c.captureLimits()
+	return c, err
 }
 
 // shapeOf lays out the rings: how many pages each lane has, and how many cursors.

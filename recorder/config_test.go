@@ -71,6 +71,9 @@ func TestConfigErrors(t *testing.T) {
 		"odd ring":              {Config{RingSize: 1<<20 + 1}, "multiple of 4096"},
 		"huge memory":           {Config{Memory: 1 << 50}, "at most 64 GiB"},
 		"data limit":            {Config{DataLimit: 4096}, "data limit of 4096"},
+		"payload of nothing":    {Config{PayloadCalls: map[string]int{"raed": 1}}, `"raed"`},
+		"payload too large":     {Config{PayloadCalls: map[string]int{"read": 381}}, "read of 381"},
+		"payload below 0":       {Config{PayloadCalls: map[string]int{"Files": -1}}, "Files of -1"},
 		"string limit":          {Config{StringLimit: -1}, "string limit of -1"},
 		"quota":                 {Config{SnapshotKeep: -1}, "quota"},
 	} {
@@ -91,8 +94,16 @@ func TestConfigErrors(t *testing.T) {
 // entry first.
 func TestCallTable(t *testing.T) {
 	const data, str = 64, 256
+	none, err := Config{}.withDefaults()
+	if err != nil {
+		t.Fatal(err)
+	}
+	limits, err := none.captureLimits()
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, arch := range []string{"amd64", "arm64"} {
-		table, _ := callTable(arch, data, str)
+		table, _ := callTable(arch, limits)
 		for nr, row := range table {
 			if row.Enters > row.Rules || int(row.Rules) > len(row.Rule) || row.Args > 6 {
 				t.Fatalf("%s row %d: %+v", arch, nr, row)
@@ -115,7 +126,7 @@ func TestCallTable(t *testing.T) {
 			}
 		}
 	}
-	amd, _ := callTable("amd64", data, str)
+	amd, _ := callTable("amd64", limits)
 	if read := amd[0]; read.Args != 3 || read.Rules != 1 || read.Enters != 0 || read.Room != layout.SizesCaptureHead+data {
 		t.Errorf("read: %+v", read)
 	}
@@ -126,5 +137,54 @@ func TestCallTable(t *testing.T) {
 		if amd[nr].Flags&layout.CallFlagFork == 0 || amd[nr].Flags&layout.CallFlagLife == 0 {
 			t.Errorf("%s: flags %d", name, amd[nr].Flags)
 		}
+	}
+}
+
+// A limit of a call's, its group's or its class's stands at each of the rules that read
+// data, and at no other: the smallest of them.
+func TestPayloadCalls(t *testing.T) {
+	c, err := Config{DataLimit: NoData, PayloadCalls: map[string]int{"read": 0, "write": 256, "Network": 16, "sendto": 8, "recvfrom": 100}}.withDefaults()
+	if err != nil {
+		t.Fatal(err)
+	}
+	limits, err := c.captureLimits()
+	if err != nil {
+		t.Fatal(err)
+	}
+	table, values := limits.table(), [2]int{}
+	rows, _ := callTable("amd64", limits)
+	want := map[int]int{0: 0, 1: 256, 44: 8, 45: 16, 46: 16}
+	for nr := range 450 {
+		for _, r := range rows[nr].Rule[:rows[nr].Rules] {
+			number := r.Arg >> layout.SizesRuleLimit
+			data := r.Flags&(layout.CaptureRuleFlagData|layout.CaptureRuleFlagEnviron) != 0
+			limit, limited := want[nr]
+			if limited && data {
+				values[0]++
+				if number == 0 || int(table[number]) != limit {
+					t.Errorf("call %d: limit %d of number %d, want %d", nr, table[number], number, limit)
+				}
+			}
+			if !data && number != 0 {
+				t.Errorf("call %d: a rule that reads no data has limit %d", nr, number)
+			}
+			if data && number == 0 {
+				values[1]++
+			}
+		}
+	}
+	if values[0] < len(want) || values[1] == 0 {
+		t.Errorf("%d rules have limits, %d none", values[0], values[1])
+	}
+	if limits.data != 0 {
+		t.Errorf("data limit %d, want none", limits.data)
+	}
+	many := map[string]int{}
+	for i, call := range []string{"read", "write", "pread64", "pwrite64", "readv", "writev", "sendto", "recvfrom", "sendmsg", "recvmsg", "open", "openat", "close", "stat", "fstat", "lstat",
+		"poll", "lseek", "mmap", "ioctl", "access", "pipe", "select", "dup", "dup2", "pause", "alarm", "getpid", "socket", "connect", "accept", "bind"} {
+		many[call] = i
+	}
+	if _, err := (Config{PayloadCalls: many}).withDefaults(); err == nil || !strings.Contains(err.Error(), "32 different") {
+		t.Errorf("32 limits: %v", err)
 	}
 }

@@ -28,10 +28,33 @@ import (
 type Consent struct {
 	NoRecord  bool // its containers are not recorded
 	NoPayload bool // the bytes of data buffers, such as those of read and write, stay out
+	// Payload is how many bytes of a data buffer it consents to, beside other limits; 0: it
+	// sets no limit.
+	Payload uint16
+}
+
+// with is what two pods consent to.
+func (c Consent) with(other Consent) Consent {
+	least := other.Payload
+	if least == 0 || c.Payload != 0 && c.Payload < least {
+		least = c.Payload
+	}
+	return Consent{NoRecord: c.NoRecord || other.NoRecord, NoPayload: c.NoPayload || other.NoPayload, Payload: least}
+}
+
+// payload is how many bytes of a data buffer a ring may have.
+func (c Consent) payload() int {
+	switch {
+	case c.NoPayload:
+		return 0
+	case c.Payload != 0:
+		return min(int(c.Payload), layout.SizesMaxLimit)
+	}
+	return layout.SizesMaxLimit
 }
 
 func (c Consent) flags() uint32 {
-	var f uint32
+	f := uint32(c.Payload) << layout.ConsentPayload
 	if c.NoRecord {
 		f |= layout.ConsentNoRecord
 	}
@@ -42,7 +65,10 @@ func (c Consent) flags() uint32 {
 }
 
 func consentOfFlags(f uint32) Consent {
-	return Consent{NoRecord: f&layout.ConsentNoRecord != 0, NoPayload: f&layout.ConsentNoPayload != 0}
+	return Consent{
+		NoRecord: f&layout.ConsentNoRecord != 0, NoPayload: f&layout.ConsentNoPayload != 0,
+		Payload: uint16(f >> layout.ConsentPayload & layout.ConsentMost),
+	}
 }
 
 // consentPending marks, in the kernel's map, a consent that is not applied yet to what is
@@ -94,7 +120,7 @@ func podCgroups(uid string) []string {
 // SetConsent says what a pod, given by its UID, does not consent to. When it returns, all
 // of that is done: with NoRecord, none of the pod's containers is recorded, and their
 // rings are zeroed and free; with NoPayload, no byte of a data buffer is left in their
-// rings. Both hold for containers that come later, whether or not the pod has a cgroup
+// rings; with Payload, nothing of a data buffer of which there was more. All hold for containers that come later, whether or not the pod has a cgroup
 // yet, and as long as the kernel side is loaded: also while no service runs. What is given
 // back is recorded again from now on. Snapshots that were saved before stay.
 //
@@ -124,13 +150,13 @@ func (r *Recorder) SetConsent(podUID string, c Consent) error {
 	if err := r.applyConsent(podUID, p, c); err != nil {
 		return fmt.Errorf("changing what pod %s consents to: %w. Try: the same again", podUID, err)
 	}
-	r.log.Info("consent changed", "pod", podUID, "record", !c.NoRecord, "payload", !c.NoPayload)
+	r.log.Info("consent changed", "pod", podUID, "record", !c.NoRecord, "payloadBytes", c.payload())
 	return nil
 }
 
 // applyConsent makes a pod's consent what it is to be. Called with consents.mu held.
 func (r *Recorder) applyConsent(uid string, p *podConsent, c Consent) error {
-	lifted := p.NoRecord && !c.NoRecord
+	lifted, again := p.NoRecord && !c.NoRecord, p.pending
 	p.Consent, p.pending = c, true
 	if err := r.k.setConsent(p.names, c.flags()|consentPending); err != nil {
 		return err
@@ -149,7 +175,7 @@ func (r *Recorder) applyConsent(uid string, p *podConsent, c Consent) error {
 	if c.NoRecord {
 		err = r.releaseAll(concerned)
 	} else {
-		err = r.applyPayload(concerned)
+		err = r.applyPayload(concerned, again)
 	}
 	if err != nil {
 		return err
@@ -237,26 +263,36 @@ func (r *Recorder) releaseAll(list []*instance) error {
 	return errors.Join(errs...)
 }
 
-// applyPayload lets the bytes of data buffers into the rings of those instances whose pods
-// consent to it, and takes them out of the others.
-func (r *Recorder) applyPayload(list []*instance) error {
+// applyPayload lets as many bytes of data buffers into the rings of those instances as their
+// pods consent to, and takes what is more out of them; of what may be more than before, only
+// if it is done again, since it may not have been done whole.
+func (r *Recorder) applyPayload(list []*instance, again bool) error {
 	type scrubbing struct {
 		*instance
 		c    *layout.Ring
+		most int    // bytes of a data buffer
 		from uint64 // when it was frozen; 0: it was already
 		ours bool   // nobody else had frozen it
 	}
-	var off []*instance
+	var less []scrubbing
 	for _, i := range list {
-		if r.payloadOff(i) {
-			off = append(off, i)
-			continue
-		}
-		i.alive(func() { atomic.AndUint32(&r.k.control(i.ring).Flags, ^uint32(layout.RingFlagNoPayload)) })
+		to := r.payloadOf(i)
+		i.alive(func() {
+			c := r.k.control(i.ring)
+			is := Consent{NoPayload: atomic.LoadUint32(&c.Flags)&layout.RingFlagNoPayload != 0, Payload: uint16(atomic.LoadUint32(&c.Payload))}
+			if to.payload() < is.payload() || again && to.payload() < layout.SizesMaxLimit {
+				less = append(less, scrubbing{instance: i, c: c, most: to.payload()})
+			}
+			atomic.StoreUint32(&c.Payload, uint32(to.Payload))
+			if !to.NoPayload {
+				atomic.AndUint32(&c.Flags, ^uint32(layout.RingFlagNoPayload))
+			}
+		})
 	}
 	var scrub []scrubbing
-	for _, i := range off {
+	for _, s := range less {
 		// Nobody copies, saves, freezes or thaws the ring until its old bytes are gone.
+		i := s.instance
 		i.saving.Lock()
 		defer i.saving.Unlock()
 		i.mu.Lock()
@@ -264,9 +300,10 @@ func (r *Recorder) applyPayload(list []*instance) error {
 		if i.freed {
 			continue
 		}
-		s := scrubbing{instance: i, c: r.k.control(i.ring)}
-		old := atomic.OrUint32(&s.c.Flags, layout.RingFlagNoPayload)
-		if old&(layout.RingFlagFrozen|layout.RingFlagDying) == 0 {
+		if s.most == 0 {
+			atomic.OrUint32(&s.c.Flags, layout.RingFlagNoPayload)
+		}
+		if atomic.LoadUint32(&s.c.Flags)&(layout.RingFlagFrozen|layout.RingFlagDying) == 0 {
 			s.from = uint64(monotonic())
 			s.ours = r.freeze(s.c)
 		} else {
@@ -285,7 +322,7 @@ func (r *Recorder) applyPayload(list []*instance) error {
 		if err == nil {
 			var ring *ringstore.Ring
 			if ring, err = ringstore.NewRing(r.k.ring(s.ring), r.k.shape); err == nil {
-				n := ring.Scrub(isPayload)
+				n := ring.Scrub(func(c ringstore.CaptureOf) bool { return c.Len > s.most && isPayload(c) })
 				r.log.Debug("took the bytes of data buffers out", "container", s.String(), "captures", n)
 			}
 		}
@@ -414,14 +451,15 @@ func (r *Recorder) concerns(i *instance, names []string) bool {
 	return found || within(i.dir, names) || r.abovePods(i.dir)
 }
 
-// payloadOff tells whether a pod that an instance records does not consent to payloads.
-func (r *Recorder) payloadOff(i *instance) bool {
+// payloadOf is what the pods that an instance records consent to of payloads.
+func (r *Recorder) payloadOf(i *instance) Consent {
+	var c Consent
 	for _, p := range r.consents.of {
-		if p.NoPayload && r.concerns(i, p.names) {
-			return true
+		if r.concerns(i, p.names) {
+			c = c.with(p.Consent)
 		}
 	}
-	return false
+	return c
 }
 
 // consentIn is what the pods that a directory belongs to, or that are below it, do not
@@ -430,8 +468,7 @@ func (r *Recorder) consentIn(dir string) Consent {
 	var c Consent
 	for _, p := range r.consents.of {
 		if within(dir, p.names) || r.abovePods(dir) {
-			c.NoRecord = c.NoRecord || p.NoRecord
-			c.NoPayload = c.NoPayload || p.NoPayload
+			c = c.with(p.Consent)
 		}
 	}
 	return c

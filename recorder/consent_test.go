@@ -426,6 +426,102 @@ func TestNoPayload(t *testing.T) {
 	}
 }
 
+// Of a pod that consents to a number of bytes, no more of a data buffer is in the raw memory
+// of the rings, whichever call had it, and that much is: once SetConsent has returned, of
+// containers that come later, also while no service runs, and when more is given back.
+func TestPayloadLimit(t *testing.T) {
+	for _, n := range namings[:2] {
+		t.Run(n.name, func(t *testing.T) {
+			nd := newNode(t, n)
+			p, other := nd.pod(), nd.pod()
+			p.run()
+			other.run()
+			p.recorded()
+			other.recorded()
+			most := func(when string, bytes int) {
+				t.Helper()
+				eventually(t, when+", the first bytes are recorded", func() bool { return nd.inRings(p.data[:bytes]) })
+				// Of the whole buffer and of its second half, which some calls have apart. What
+				// pads a capture may be any byte that the task captured before, of a path too: so
+				// a few more are searched for; in what a dump shows, the very next one.
+				d := p.dump()
+				for _, from := range []int{0, 1, 2, 3, 4, 19, 20, 21} {
+					if s := p.data[from : from+bytes+4]; nd.inRings(s) {
+						t.Fatalf("%s, %q is in a ring: more than %d bytes", when, s, bytes)
+					}
+					if s := p.data[from : from+bytes+1]; strings.Contains(d, s) {
+						t.Fatalf("%s, %q is in a dump: more than %d bytes", when, s, bytes)
+					}
+				}
+			}
+			p.set(Consent{Payload: 10})
+			most("after less was consented to", 10)
+			other.goesOn()
+			most("a while later", 10)
+			p.run()
+			other.goesOn()
+			most("with a new container", 10)
+			nd.shut()
+			p.run()
+			nd.start()
+			other.goesOn()
+			most("with a container that came while no service ran", 10)
+			p.set(Consent{Payload: 12})
+			other.goesOn()
+			most("with more", 12)
+			p.set(Consent{NoPayload: true, Payload: 12})
+			if nd.inRings(p.data[:10]) {
+				t.Fatal("what is not consented to at all is in a ring")
+			}
+			p.set(Consent{Payload: 5})
+			other.goesOn()
+			most("with little", 5)
+			p.set(Consent{})
+			p.recorded()
+			if !nd.inRings(other.data) {
+				t.Error("the other pod's data are gone")
+			}
+		})
+	}
+}
+
+// What is pinned with other limits than those of a new service is not adopted: else what is
+// not to be kept would be.
+func TestOtherLimits(t *testing.T) {
+	nd := newNode(t, namings[0])
+	p := nd.pod()
+	p.run()
+	p.recorded()
+	restart := func(change func(*Config), adopted bool) {
+		t.Helper()
+		nd.shut()
+		change(&nd.cfg)
+		nd.start()
+		if nd.k.adopted != adopted {
+			t.Fatalf("adopted: %t", nd.k.adopted)
+		}
+	}
+	restart(func(*Config) {}, true)
+	restart(func(c *Config) { c.PayloadCalls = map[string]int{"write": 4, "Network": 0, "sendto": 20} }, false)
+	eventually(t, "recorded", func() bool { return nd.inRings(p.path) && nd.inRings(p.data) })
+	eventually(t, "limits by call", func() bool {
+		d := p.dump()
+		return strings.Contains(d, `, "`+p.data[:4]+`"..., 38) = 38`) && strings.Contains(d, "sendto(") && strings.Contains(d, "recvfrom(")
+	})
+	for line := range strings.Lines(p.dump()) {
+		if strings.Contains(line, " write(") && strings.Contains(line, p.data[:5]) ||
+			(strings.Contains(line, "sendto(") || strings.Contains(line, "recvfrom(") || strings.Contains(line, "msg(")) && strings.Contains(line, p.data[:1]+p.data[1:4]) {
+			t.Fatalf("more than the call may have: %s", line)
+		}
+	}
+	restart(func(c *Config) { c.PayloadCalls, c.DataLimit = nil, NoData }, false)
+	eventually(t, "recorded without data", func() bool { return nd.inRings(p.path) && strings.Contains(p.dump(), " writev(") })
+	eventually(t, "more", func() bool { return strings.Count(p.dump(), " write(") > 1000 })
+	if nd.inRings(p.data[:12]) {
+		t.Error("data are in the rings that are to have none")
+	}
+}
+
 // Consent may be known before the pod has a cgroup; then its first call is not recorded.
 func TestConsentComesFirst(t *testing.T) {
 	for _, n := range namings {

@@ -191,11 +191,16 @@ func (k *kernel) specFor(cfg Config, turn uint64) (*ebpf.CollectionSpec, uint64,
 	spec.Maps["rings"].MaxEntries = k.shape.Rings
 	spec.Maps["pool"].MaxEntries = k.shape.Rings
 	spec.Maps["cgroups"].MaxEntries = max(16384, 4*k.shape.Rings)
-	calls, variants := callTable(runtime.GOARCH, cfg.DataLimit, cfg.StringLimit)
+	limits, err := cfg.captureLimits()
+	if err != nil {
+		return nil, 0, err
+	}
+	calls, variants := callTable(runtime.GOARCH, limits)
 	for name, value := range map[string]any{
 		"shape":        k.shape,
-		"limit_data":   uint32(cfg.DataLimit),
-		"limit_string": uint32(cfg.StringLimit),
+		"limit_data":   uint32(limits.data),
+		"limit_string": uint32(limits.text),
+		"limits":       limits.table(),
 		"calls":        calls,
 		"variants":     variants,
 		"routine":      routineTable(),

@@ -36,6 +36,8 @@ type known struct {
 	number int    // the restart count; where the name is not known, counts the lives under this identity
 	image  string // empty where it is not known
 	labels map[string]string
+	// deletion is when its pod was asked to go away; zero: nobody said so.
+	deletion time.Time
 }
 
 // identity is whose history it is.
@@ -69,6 +71,7 @@ func knownOf(c *containers.Container) *known {
 		number:   c.RestartCount,
 		image:    c.Image,
 		labels:   c.Labels,
+		deletion: c.Deletion,
 	}
 }
 
@@ -76,7 +79,7 @@ func knownOf(c *containers.Container) *known {
 func shortID(id string) string { return id[:min(12, len(id))] }
 
 func (k *known) equal(o *known) bool {
-	return k.identity == o.identity && k.named == o.named && k.number == o.number && k.image == o.image && maps.Equal(k.labels, o.labels)
+	return k.identity == o.identity && k.named == o.named && k.number == o.number && k.image == o.image && k.deletion.Equal(o.deletion) && maps.Equal(k.labels, o.labels)
 }
 
 // fill puts what is known into a history's metadata.
@@ -84,6 +87,10 @@ func (k *known) fill(m *ringstore.Meta) {
 	m.Namespace, m.Pod, m.PodUID = k.namespace, k.pod, k.uid
 	m.Container, m.ContainerID = k.container, k.containerID
 	m.Instance, m.Image, m.Labels = k.number, k.image, k.labels
+	if !k.deletion.IsZero() {
+		at := k.deletion.UTC()
+		m.Deletion = &at
+	}
 }
 
 // introduce tells the collection of a ring's container. What the collection knows of it

@@ -20,6 +20,7 @@ import (
 
 	"github.com/swoll-recorder/swoll/api"
 	"github.com/swoll-recorder/swoll/ringstore/layout"
+	"github.com/swoll-recorder/swoll/ringstore/verdict"
 )
 
 const goarch = runtime.GOARCH
@@ -53,6 +54,7 @@ type Recorder struct {
 	numbers   map[identity]int     // next instance number, of cgroups that are no pod's
 	carried   map[uint64]int       // numbers of lives that an older recorder has rings of, by cgroup
 	limits    limits
+	deletions limits // of deaths by deletion, for each namespace
 	names     names
 	consents  consents
 	turns     turns
@@ -94,6 +96,7 @@ func New(ctx context.Context, cfg Config) (*Recorder, error) {
 		numbers:       map[identity]int{},
 		carried:       map[uint64]int{},
 		limits:        limits{perHour: cfg.SnapshotsPerHour},
+		deletions:     limits{perHour: max(1, cfg.SnapshotsPerHour/deletionsShare)},
 		turns:         newTurns(),
 	}
 	for _, s := range st.list() {
@@ -279,10 +282,11 @@ func (r *Recorder) arm(dir, name string) error {
 	c.Index = ring
 	c.Cgroup = id
 	c.Armed = uint64(monotonic())
-	c.LimitData, c.LimitString = uint32(r.cfg.DataLimit), uint32(r.cfg.StringLimit)
+	c.LimitData, c.LimitString = uint32(max(r.cfg.DataLimit, 0)), uint32(r.cfg.StringLimit)
 	if consent.NoPayload {
 		c.Flags = layout.RingFlagNoPayload
 	}
+	c.Payload = uint32(consent.Payload)
 	copy(c.Name[:len(c.Name)-1], name)
 	copy(c.Parent[:len(c.Parent)-1], filepath.Base(filepath.Dir(dir)))
 	if pid := firstProcess(dir); pid != 0 {
@@ -563,14 +567,25 @@ func (r *Recorder) attend(i *instance) time.Duration {
 			return min(left, nameWait/10)
 		}
 	}
-	if i.tries == 0 && !r.limits.allow(i.who().identity, time.Now()) {
+	trigger := deathTriggers[c.Death.Kind]
+	if byDeletion(&c.Death, i.who()) {
+		trigger = api.TriggerDeleted
+		// Each of them is another pod: so they are counted together.
+		if w := i.who(); i.tries == 0 && !r.deletions.allow(identity{namespace: w.namespace}, time.Now()) {
+			r.metrics.saveLimited()
+			r.log.Info("no snapshot of a deletion: there were enough in the last hour", "container", i.String(), "limit", r.deletions.perHour)
+			i.note("it was ended since its pod was being deleted; of that no snapshot was saved")
+			r.dealtWith(i)
+			return tick
+		}
+	} else if i.tries == 0 && !r.limits.allow(i.who().identity, time.Now()) {
 		r.metrics.saveLimited()
 		r.log.Warn("no snapshot of a death: the container died too often in the last hour", "container", i.String(), "limit", r.cfg.SnapshotsPerHour)
 		i.note(fmt.Sprintf("of a death at %s no snapshot was saved: it was the container's %dth in an hour", time.Now().UTC().Format(time.RFC3339), r.cfg.SnapshotsPerHour+1))
 		r.dealtWith(i)
 		return tick
 	}
-	snap, err := r.save(i, deathTriggers[c.Death.Kind], "", true)
+	snap, err := r.save(i, trigger, "", true)
 	if err != nil {
 		i.tries++
 		i.retry = time.Now().Add(time.Duration(i.tries) * time.Second)
@@ -585,6 +600,19 @@ func (r *Recorder) attend(i *instance) time.Duration {
 	}
 	r.dealtWith(i)
 	return tick
+}
+
+// deletionsShare is of how many deaths saved in an hour one may be a deletion.
+const deletionsShare = 10
+
+// byDeletion tells that a container runtime ended a container by a signal, while its pod
+// was known to be being deleted. So the kubelet ends what has no handler for SIGTERM, or
+// does not end in time; it does the same when a probe failed, but then the pod stays.
+func byDeletion(d *layout.Death, k *known) bool {
+	const sigKILL, sigTERM = 9, 15
+	return !k.deletion.IsZero() && d.Kind == layout.DeathKindSignal && d.Flags&layout.DeathFlagFirst != 0 &&
+		(d.Signal == sigKILL || d.Signal == sigTERM) &&
+		d.Sender.Known == layout.SenderKnownProcess && verdict.IsRuntime(cString(d.Sender.Comm[:]))
 }
 
 // dealtWith notes that nothing more is to be done about a death; what lives on in the

@@ -311,6 +311,12 @@ func (s *store) makeRoom(meta *ringstore.Meta, size int64) {
 // a container tells how a crash loop began: it is the last to go. The one that is being
 // saved is its newest.
 func victimOf(snaps []api.Snapshot, of *identity) string {
+	// With what was ended on purpose nothing was wrong.
+	for i := range snaps {
+		if snaps[i].Trigger == api.TriggerDeleted && (of == nil || owner(&snaps[i]) == *of) {
+			return snaps[i].ID
+		}
+	}
 	seen := map[identity]bool{}
 	var first string
 	for i := range snaps {

@@ -181,7 +181,7 @@ func (r *Recorder) saveLegacy(l legacy) (bool, error) {
 	}
 	meta := r.metaOf(l.instance, c)
 	meta.Trigger, meta.Reason = trigger, reason
-	meta.Peers = r.peers(img.Control().Death)
+	meta.Peers = r.peers(img)
 	r.redact(meta, img)
 	snap, err := r.store.save(meta, img)
 	if err != nil {

@@ -24,8 +24,10 @@ type Event struct {
 	Args       []uint64
 	Ret        int64 // as the kernel returned it: -4095..-1 is an errno, -512..-516 interrupted
 	Unfinished bool  // had not returned when it was last seen
-	NoEnter    bool  // only its exit was seen (a seccomp denial, or recording began inside)
-	Captures   []Capture
+	// NoEnter: only its exit was seen (a seccomp denial, or recording began inside). An
+	// Unfinished one was never made: a seccomp filter ended the thread that was about to.
+	NoEnter  bool
+	Captures []Capture
 
 	// Who, as far as the history tells; Known says whether UID, GID and Comm are.
 	Known    bool

@@ -257,6 +257,30 @@ func (img *Image) status(b []byte) status {
 
 func (img *Image) holds(b []byte) bool { return img.status(b) == statusHeld }
 
+// Senders are the cgroups of the processes that sent the signals that are recorded, and
+// those that led to the death; each once.
+func (img *Image) Senders() []uint64 {
+	var list []uint64
+	add := func(s *Sender) {
+		if s != nil && s.Cgroup != 0 && !slices.Contains(list, s.Cgroup) {
+			list = append(list, s.Cgroup)
+		}
+	}
+	if d := img.Control().Death; d != nil {
+		add(d.Sender)
+		add(d.Teller)
+	}
+	img.scan(func(page, at, _ int, _ int64) {
+		if b := img.pages[page].b[at:]; recordKind(b) == KindSignal && len(list) < maxSenders {
+			add(senderOf(b[layout.SignalAtSender:]))
+		}
+	})
+	return list
+}
+
+// maxSenders bounds what Senders returns.
+const maxSenders = 64
+
 // Stat returns the image's figures.
 func (img *Image) Stat() Stat { return img.scan(nil) }
 

@@ -349,6 +349,8 @@ func randomCall(s seed, e *Event) {
 		e.NoEnter = true
 	case 1:
 		e.Unfinished, e.Ret = true, 0
+	case 2:
+		e.NoEnter, e.Unfinished, e.Ret = true, true, 0 // never made
 	default:
 		e.Duration = int64(s.IntN(3))
 	}

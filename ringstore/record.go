@@ -55,7 +55,7 @@ func validCall(b []byte) bool {
 		return false
 	}
 	const noEnd = layout.FlagNoEnter | layout.FlagUnfinished
-	if flags&noEnd == noEnd || flags&noEnd != 0 && flags&layout.FlagLongDuration != 0 {
+	if flags&noEnd != 0 && flags&layout.FlagLongDuration != 0 {
 		return false
 	}
 	at := argsAt(flags) + argsLen(shape, wide)

@@ -81,7 +81,6 @@ func TestInvalidRecords(t *testing.T) {
 		{"no process", &thread, u32(layout.RecordAtTGID, 0)},
 		{"process that is the thread", &thread, u32(layout.RecordAtTGID, 7)},
 		{"unknown ABI", &call, u8(layout.RecordAtFlags, 3)},
-		{"no entry and no end", &call, u8(layout.RecordAtFlags, layout.FlagNoEnter|layout.FlagUnfinished)},
 		{"duration without room", &call, u8(layout.RecordAtFlags, layout.FlagLongDuration)},
 		{"seven arguments", &call, u8(layout.RecordAtShape, 1<<4|7)},
 		{"five captures", &call, u8(layout.RecordAtShape, 5<<4|2)},

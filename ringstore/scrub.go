@@ -8,6 +8,7 @@ type CaptureOf struct {
 	ABI    ABI
 	Arg    int           // the argument that pointed to the bytes
 	Status CaptureStatus // tells whether it was read at the entry or at the exit
+	Len    int           // how many bytes it has
 	Nth    int           // which of those that this argument has at the entry, or at the exit, from 0
 }
 
@@ -74,7 +75,7 @@ func scrubRecord(b []byte, data func(CaptureOf) bool) int {
 		if c.Status&CaptureExit != 0 {
 			at = 1
 		}
-		what.Arg, what.Status, what.Nth = c.Arg, c.Status, seen[at][c.Arg]
+		what.Arg, what.Status, what.Len, what.Nth = c.Arg, c.Status, len(c.Data), seen[at][c.Arg]
 		seen[at][c.Arg]++
 		if call && data(what) {
 			clear(c.Data)

@@ -171,6 +171,17 @@ func closedPort(t testing.TB) string {
 	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
 }
 
+// takenPort is a port of the loopback device on which the test listens.
+func (d *dying) takenPort() string {
+	d.t.Helper()
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	d.t.Cleanup(func() { l.Close() })
+	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
+}
+
 // A death is one way to die, and what is to be told of it.
 type death struct {
 	name string
@@ -275,12 +286,22 @@ func deaths() []death {
 			d.killer("operator", nil, syscall.SIGTERM)
 			d.cmd.Wait()
 			d.save()
-		}, kind: "none", code: 0, never: []string{"killed", "hang"}},
+		}, kind: "none", code: 0, never: []string{"killed", "hang"},
+			check: func(d *dying, v *verdict.Verdict) {
+				if !strings.Contains(v.Summary, " after SIGTERM from operator (pid ") {
+					d.t.Errorf("it is not told who told it to end: %s", v.Summary)
+				}
+			}},
 		{name: "sigterm-failed", run: func(d *dying) {
 			d.run("term", "143")
 			d.ready()
-			d.killer("operator", nil, syscall.SIGTERM)
-		}, kind: "exit", code: 143, why: "killed", subject: "operator", sure: high, proof: signalled("SIGTERM"), never: []string{"hang"}},
+			d.killer("operator", d.s.in(d.t).container("ops"), syscall.SIGTERM)
+		}, kind: "exit", code: 143, why: "killed", subject: "operator", sure: high, proof: signalled("SIGTERM"), never: []string{"hang"},
+			check: func(d *dying, v *verdict.Verdict) {
+				if !strings.Contains(v.Claims[0].Text, ") of host/ops told it to end") {
+					d.t.Errorf("the container of who told it to end is not named: %s", v.Claims[0].Text)
+				}
+			}},
 		{name: "sigterm-unhandled", run: func(d *dying) {
 			d.run("waiting")
 			d.ready()
@@ -304,6 +325,9 @@ func deaths() []death {
 			why: "no_memory", subject: "glutton", sure: high, proof: ended, never: []string{"killed"},
 			check: func(d *dying, v *verdict.Verdict) {
 				checkOOM(d, v)
+				if !strings.HasPrefix(v.Summary, "glutton (pid ") {
+					d.t.Errorf("the victim is not named: %s", v.Summary)
+				}
 				if int(v.Thread.PID) == d.cmd.Process.Pid {
 					d.t.Errorf("it is told of the parent")
 				}
@@ -318,6 +342,20 @@ func deaths() []death {
 			why: "seccomp", subject: "mkdirat", sure: high, proof: failedCall("mkdirat", "EPERM"), never: []string{"denied"}},
 		{name: "seccomp-kill", run: func(d *dying) { d.run("trapped") }, kind: "seccomp", code: 159, signal: "SIGSYS", sicode: "SYS_SECCOMP",
 			why: "seccomp", subject: "mkdirat", sure: high, proof: signalled("SIGSYS")},
+		{name: "seccomp-last-thread", run: func(d *dying) { d.run("lastthread") }, kind: "seccomp", code: 159, signal: "SIGSYS", sicode: "SYS_SECCOMP",
+			why: "seccomp", subject: "mkdirat", sure: high, proof: signalled("SIGSYS")},
+		{name: "seccomp-kill-thread", run: func(d *dying) { d.run("killthread") }, kind: "exit", code: 1,
+			why: "seccomp", subject: "mkdirat", sure: verdict.Medium,
+			proof: func(e event) bool { return e.name() == "mkdirat" && e.Return == nil }},
+		{name: "port-in-use", run: func(d *dying) { d.run("inuse", d.takenPort(), "1") }, kind: "exit", code: 1,
+			why: "repeated_failure", subject: "127.0.0.1:", sure: high, proof: failedCall("bind", "EADDRINUSE")},
+		{name: "port-in-use-loop", run: func(d *dying) { d.run("inuse", d.takenPort(), "6") }, kind: "exit", code: 1,
+			why: "repeated_failure", subject: "127.0.0.1:", sure: high, proof: failedCall("bind", "EADDRINUSE"),
+			check: func(d *dying, v *verdict.Verdict) {
+				if !strings.Contains(v.Summary, " = EADDRINUSE, 6 times in ") {
+					d.t.Errorf("the summary does not say how often: %s", v.Summary)
+				}
+			}},
 		{name: "exec-missing", run: func(d *dying) { d.run("missing") }, kind: "exit", code: 127,
 			why: "exec_failed", subject: "frobnicate-all", sure: high, proof: failedCall("execve", "ENOENT"), never: []string{"missing_file"}},
 		{name: "exec-thread", run: func(d *dying) { d.run("execthread") }, kind: "exit", code: 5, never: []string{"exec_failed", "missing_file", "hang"}},
@@ -345,6 +383,9 @@ func deaths() []death {
 		}, kind: "signal", code: 137, signal: "SIGKILL", sicode: "SI_USER", comm: "containerd-shim", why: "killed", subject: "containerd-shim", sure: high,
 			proof: ended, never: []string{"no_memory", "hang"},
 			check: func(d *dying, v *verdict.Verdict) {
+				if !strings.HasSuffix(v.Summary, " after SIGTERM, which it ignored") {
+					d.t.Errorf("summary %q", v.Summary)
+				}
 				if !strings.Contains(v.Claims[0].Text, "SIGTERM came from containerd-shim") || !strings.Contains(v.Claims[0].Text, "was ignored") {
 					d.t.Errorf("the SIGTERM that it ignored is not told of: %s", v.Claims[0].Text)
 				}

@@ -105,8 +105,9 @@ so on. The flag beats the environment. Sizes are numbers of bytes, or like 512Ki
 	f.StringVar(&o.cri, "cri", "", "`path` of the container runtime's socket, which names containers; none: do without (default: as found)")
 	f.BoolVar(&o.kubernetes, "kubernetes", o.kubernetes, "ask the API server about this node's pods, and tell them of their snapshots")
 	f.StringVar(&o.kubeconfig, "kubeconfig", "", "`file` that tells how to reach the API server (default: from within the cluster)")
-	f.Var((*count)(&c.DataLimit), "data-limit", "`bytes` kept of what a call reads or writes")
-	f.Var((*count)(&c.StringLimit), "string-limit", "`bytes` kept of a path or another string")
+	f.Var((*dataLimit)(&c.DataLimit), "data-limit", "`bytes` kept of what a call reads or writes; 0: none, not even of what is written to standard error")
+	f.Var((*count)(&c.StringLimit), "string-limit", "`bytes` kept of a path or another string, and of what is written to standard error")
+	f.StringToIntVar(&c.PayloadCalls, "payload-calls", nil, "`NAME=BYTES,...`: what is kept at most of what these calls read or write; NAME is a call, or a group or class of them, as dump -o json names it; repeatable; the smallest limit holds")
 	f.StringVar(&o.redact, "redact", o.redact, "what is masked in dumps and snapshots: default (what looks like a secret), none, or a `file` of regular expressions to mask as well, one a line")
 	f.Var((*byteSize)(&c.SnapshotMaxBytes), "snapshot-max-bytes", "what all snapshots may take")
 	f.Var((*count)(&c.SnapshotKeep), "snapshot-keep", "`number` of snapshots kept for each container")
@@ -218,6 +219,27 @@ func (c *count) Set(s string) error {
 
 // Type names the value in the help.
 func (c *count) Type() string { return "number" }
+
+// dataLimit is a flag that holds a recorder.Config's DataLimit.
+type dataLimit int
+
+// String is the number of bytes.
+func (d *dataLimit) String() string { return strconv.Itoa(max(int(*d), 0)) }
+
+// Set takes a number from 0.
+func (d *dataLimit) Set(s string) error {
+	n, err := strconv.ParseInt(s, 10, 32)
+	if err != nil || n < 0 {
+		return fmt.Errorf("%q is not a whole number from 0", s)
+	}
+	if *d = dataLimit(n); n == 0 {
+		*d = recorder.NoData
+	}
+	return nil
+}
+
+// Type names the value in the help.
+func (d *dataLimit) Type() string { return "number" }
 
 // permission is a flag that holds an api.Permission.
 type permission api.Permission

@@ -57,7 +57,7 @@ func TestOptions(t *testing.T) {
 			recorder: recorder.Config{
 				PinDir: "/sys/fs/bpf/swoll", StateDir: "/var/lib/swoll", Memory: 256 << 20, RingSize: 1 << 20,
 				WatchCgroups: []string{}, DataLimit: 64, StringLimit: 256, SnapshotMaxBytes: 1 << 30, SnapshotKeep: 8,
-				SnapshotsPerHour: 60, KeepExited: time.Hour,
+				SnapshotsPerHour: 60, KeepExited: time.Hour, PayloadCalls: map[string]int{},
 			},
 			kubernetes: true, redact: "default",
 			socket: "/run/swoll/swoll.sock", groupPermit: api.PermitWrite, logLevel: "info", logFormat: "text",
@@ -77,10 +77,11 @@ func TestOptions(t *testing.T) {
 			args: []string{"--socket=/s", "--socket-group=wheel", "--socket-group-permit=read", "--state-dir=/d", "--pin-dir=",
 				"--memory=8MiB", "--ring-size=128KiB", "--watch-cgroup=/a", "--watch-cgroup=/b,/c", "--data-limit=8", "--string-limit=9",
 				"--snapshot-max-bytes=5GiB", "--snapshot-keep=3", "--snapshots-per-hour=7", "--keep-exited=5m",
-				"--redact=none", "--cri=none", "--kubernetes=false", "--kubeconfig=/k", "--node-name=n", "--uninstall", "--log-level=debug", "--log-format=json"},
+				"--payload-calls=read=0,write=256", "--payload-calls", "Network=16", "--redact=none", "--cri=none", "--kubernetes=false", "--kubeconfig=/k", "--node-name=n", "--uninstall", "--log-level=debug", "--log-format=json"},
 			want: &options{
 				recorder: recorder.Config{StateDir: "/d", Memory: 8 << 20, RingSize: 128 << 10, WatchCgroups: []string{"/a", "/b", "/c"},
-					DataLimit: 8, StringLimit: 9, SnapshotMaxBytes: 5 << 30, SnapshotKeep: 3, SnapshotsPerHour: 7, KeepExited: 5 * time.Minute, NodeName: "n"},
+					DataLimit: 8, StringLimit: 9, SnapshotMaxBytes: 5 << 30, SnapshotKeep: 3, SnapshotsPerHour: 7, KeepExited: 5 * time.Minute, NodeName: "n",
+					PayloadCalls: map[string]int{"read": 0, "write": 256, "Network": 16}},
 				redact: "none", cri: "none", kubeconfig: "/k",
 				socket: "/s", socketGroup: "wheel", groupPermit: api.PermitRead, uninstall: true, logLevel: "debug", logFormat: "json",
 			},
@@ -88,8 +89,9 @@ func TestOptions(t *testing.T) {
 		{
 			name: "environment",
 			env: map[string]string{"SWOLL_MEMORY": "1GiB", "SWOLL_PIN_DIR": "", "SWOLL_WATCH_CGROUP": "/a,/b", "SWOLL_SOCKET_GROUP_PERMIT": "none",
-				"NODE_NAME": "from-kubernetes", "SWOLL_VERSION": "is no option"},
+				"NODE_NAME": "from-kubernetes", "SWOLL_VERSION": "is no option", "SWOLL_DATA_LIMIT": "0", "SWOLL_PAYLOAD_CALLS": "read=8"},
 			want: defaults(func(o *options) {
+				o.recorder.DataLimit, o.recorder.PayloadCalls = recorder.NoData, map[string]int{"read": 8}
 				o.recorder.Memory, o.recorder.PinDir, o.recorder.WatchCgroups = 1<<30, "", []string{"/a", "/b"}
 				o.groupPermit, o.recorder.NodeName = api.PermitNone, "from-kubernetes"
 			}),
@@ -125,7 +127,8 @@ func TestUsage(t *testing.T) {
 		{args: []string{"--bogus"}},
 		{args: []string{"start"}},
 		{args: []string{"--memory=many"}},
-		{args: []string{"--data-limit=0"}},
+		{args: []string{"--data-limit=-1"}},
+		{args: []string{"--payload-calls=read"}},
 		{args: []string{"--snapshot-keep=-1"}},
 		{args: []string{"--log-level=loud"}},
 		{args: []string{"--log-format=xml"}},

@@ -41,6 +41,9 @@ const criEvery = 5 * time.Second
 // consentEvery is how long a consent that could not be set waits.
 const consentEvery = time.Second
 
+// maxSaid bounds the annotations that it is said of that they cannot be read.
+const maxSaid = 1000
+
 // announceEvery is how long an announcement waits for the client.
 const announceEvery = 100 * time.Millisecond
 
@@ -109,9 +112,17 @@ func (s *sources) run(ctx context.Context, rec *recorder.Recorder) error {
 	if s.kube == nil {
 		// The runtime tells a pod's annotations as they were when it was made.
 		g.Go(func() error {
+			said := map[string]bool{}
 			for ev := range s.containers.Events(ctx, containers.Selector{}) {
-				if c := kube.ConsentOf(ev.Container.Annotations); c != (kube.Consent{}) && ev.Container.PodUID != "" {
-					s.consent(ev.Container.PodUID, c)
+				uid := ev.Container.PodUID
+				bad := func(key, value string) {
+					if k := uid + key + value; !said[k] && len(said) < maxSaid {
+						said[k] = true
+						s.log.Warn("annotation cannot be read, and is taken as a refusal", "pod", ev.Container.Namespace+"/"+ev.Container.Pod, "annotation", key, "value", value)
+					}
+				}
+				if c := kube.ConsentOf(ev.Container.Annotations, bad); c != (kube.Consent{}) && uid != "" {
+					s.consent(uid, c)
 				}
 			}
 			return nil
@@ -127,12 +138,12 @@ func (s *sources) run(ctx context.Context, rec *recorder.Recorder) error {
 // an error that passes.
 func (s *sources) setConsent(ctx context.Context, rec *recorder.Recorder, podUID string, c kube.Consent) {
 	for said := false; ; said = true {
-		err := rec.SetConsent(podUID, recorder.Consent{NoRecord: c.NoRecord, NoPayload: c.NoPayload})
+		err := rec.SetConsent(podUID, recorder.Consent{NoRecord: c.NoRecord, NoPayload: c.NoPayload, Payload: c.Payload})
 		if err == nil || ctx.Err() != nil {
 			return
 		}
 		if !said {
-			s.log.Error("setting what a pod consents to; it is tried again", "uid", podUID, "record", !c.NoRecord, "payload", !c.NoPayload, "err", err)
+			s.log.Error("setting what a pod consents to; it is tried again", "uid", podUID, "record", !c.NoRecord, "payload", !c.NoPayload, "payloadBytes", c.Payload, "err", err)
 		}
 		select {
 		case <-ctx.Done():
@@ -165,8 +176,8 @@ func (s *sources) runCRI(ctx context.Context) error {
 
 // announce tells the pod's owner of a snapshot. It does not block.
 func (s *sources) announce(snap api.Snapshot) {
-	if s.kube == nil || snap.UID == "" {
-		return
+	if s.kube == nil || snap.UID == "" || snap.Trigger == api.TriggerDeleted {
+		return // who deletes a pod need not be warned of its end
 	}
 	name := snap.Namespace + "/" + snap.Pod
 	a := kube.Announcement{

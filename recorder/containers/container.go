@@ -41,6 +41,7 @@ type Container struct {
 	Labels       map[string]string // the pod's
 	Annotations  map[string]string // the pod's
 	Owner        Owner             // of the pod
+	Deletion     time.Time         // when the pod was asked to go away; zero: nobody said so
 	Image        string            // as the pod names it
 	ImageID      string            // what it resolved to
 	RestartCount int               // of the container in its pod
@@ -84,7 +85,7 @@ func (c *Container) clone() Container {
 func equal(a, b *Container) bool {
 	return a.ID == b.ID && a.Runtime == b.Runtime && a.Sandbox == b.Sandbox &&
 		a.Kind == b.Kind && a.Name == b.Name && a.Namespace == b.Namespace && a.Pod == b.Pod && a.PodUID == b.PodUID &&
-		maps.Equal(a.Labels, b.Labels) && maps.Equal(a.Annotations, b.Annotations) && a.Owner == b.Owner &&
+		maps.Equal(a.Labels, b.Labels) && maps.Equal(a.Annotations, b.Annotations) && a.Owner == b.Owner && a.Deletion.Equal(b.Deletion) &&
 		a.Image == b.Image && a.ImageID == b.ImageID && a.RestartCount == b.RestartCount && a.Node == b.Node &&
 		a.State == b.State && a.PID == b.PID &&
 		a.Created.Equal(b.Created) && a.Started.Equal(b.Started) && a.Finished.Equal(b.Finished) &&

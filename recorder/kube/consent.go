@@ -2,6 +2,7 @@ package kube
 
 import (
 	"context"
+	"math"
 	"strconv"
 	"sync"
 )
@@ -12,21 +13,35 @@ const (
 	annotationPrefix = "swoll.dev/"
 
 	AnnotationRecord  = "swoll.dev/record"  // what strconv.ParseBool reads; false: not recorded
-	AnnotationPayload = "swoll.dev/payload" // "none": no bytes of buffers; "full": as if absent
+	AnnotationPayload = "swoll.dev/payload" // "none": no bytes of buffers; a number: that many of each; "full": as if absent
 )
 
 // Consent is what a pod refuses. A value that cannot be read refuses: whoever wrote it wanted
 // something else than the default, and what was recorded cannot be taken back.
-type Consent struct{ NoRecord, NoPayload bool }
-
-// ConsentOf is what a pod's own annotations refuse, for those who cannot ask the API server
-// about its namespace.
-func ConsentOf(annotations map[string]string) Consent {
-	return readFlags(annotations, func(string, string) {}).over(flags{})
+type Consent struct {
+	NoRecord, NoPayload bool
+	Payload             uint16 // the most bytes of a buffer; 0: it sets no limit
 }
 
+// ConsentOf is what a pod's own annotations refuse, for those who cannot ask the API server
+// about its namespace. bad is told of each annotation that cannot be read.
+func ConsentOf(annotations map[string]string, bad func(key, value string)) Consent {
+	return readFlags(annotations, bad).over(flags{})
+}
+
+// howToConsent says which values the annotations can have.
+const howToConsent = "Try: true or false for record; full, none or a number of bytes for payload"
+
 // A flags is what one object's annotations say; nil: nothing.
-type flags struct{ noRecord, noPayload *bool }
+type flags struct {
+	noRecord *bool
+	payload  *payload
+}
+
+type payload struct {
+	none bool
+	most uint16 // 0: all
+}
 
 func readFlags(a map[string]string, bad func(key, value string)) (f flags) {
 	if v, ok := a[AnnotationRecord]; ok {
@@ -38,23 +53,42 @@ func readFlags(a map[string]string, bad func(key, value string)) (f flags) {
 		f.noRecord = &off
 	}
 	if v, ok := a[AnnotationPayload]; ok {
-		if v != "none" && v != "full" {
+		f.payload = readPayload(v)
+		if f.payload == nil {
 			bad(AnnotationPayload, v)
+			f.payload = &payload{none: true}
 		}
-		off := v != "full"
-		f.noPayload = &off
 	}
 	return f
 }
 
-func (f flags) over(under flags) Consent {
-	pick := func(a, b *bool) bool {
-		if a == nil {
-			a = b
-		}
-		return a != nil && *a
+// readPayload reads the annotation; nil: it cannot.
+func readPayload(v string) *payload {
+	switch v {
+	case "none":
+		return &payload{none: true}
+	case "full":
+		return &payload{}
 	}
-	return Consent{pick(f.noRecord, under.noRecord), pick(f.noPayload, under.noPayload)}
+	n, err := strconv.ParseUint(v, 10, 32)
+	if err != nil {
+		return nil
+	}
+	return &payload{none: n == 0, most: uint16(min(n, math.MaxUint16))}
+}
+
+func (f flags) over(under flags) (c Consent) {
+	if f.noRecord == nil {
+		f.noRecord = under.noRecord
+	}
+	if f.payload == nil {
+		f.payload = under.payload
+	}
+	c.NoRecord = f.noRecord != nil && *f.noRecord
+	if p := f.payload; p != nil {
+		c.NoPayload, c.Payload = p.none, p.most
+	}
+	return c
 }
 
 // A consentQueue tells of consent in the order in which it was first changed.

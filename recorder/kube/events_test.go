@@ -87,6 +87,25 @@ func TestEvents(t *testing.T) {
 	}
 }
 
+// A pod whose annotation cannot be read is told so, once, for each value.
+func TestEventOfAnnotation(t *testing.T) {
+	s := newAPIServer(t)
+	web := func(value string) object {
+		return podOf("shop", "web", "u1", func(p *corev1.Pod) { p.Annotations = map[string]string{AnnotationPayload: value} })
+	}
+	announcing(t, s, web("32 bytes"))
+	s.set(web("16"))
+	s.set(web("32 bytes"))
+	s.set(web("-1"))
+	eventually(t, "events", func() bool { return len(s.taken()) == 2 })
+	for i, value := range []string{"32 bytes", "-1"} {
+		if ev := s.taken()[i]; ev.InvolvedObject.Name != "web" || ev.InvolvedObject.UID != "u1" || ev.Reason != "SwollConsent" || !strings.Contains(ev.Message, fmt.Sprintf("%q", value)) ||
+			!strings.Contains(ev.Message, AnnotationPayload) {
+			t.Errorf("event %d: %s %s of %+v", i, ev.Reason, ev.Message, ev.InvolvedObject)
+		}
+	}
+}
+
 // A pod in a crash loop gets a few events, and takes none from the others.
 func TestEventsAreLimited(t *testing.T) {
 	s := newAPIServer(t)

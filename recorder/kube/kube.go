@@ -257,6 +257,11 @@ func deleted(o any) any {
 func (c *Client) pod(coll *containers.Collection, p *corev1.Pod) {
 	// The cache is not locked while the collection is: the collection asks it.
 	facts, uid := c.cache.update(p)
+	for _, a := range c.cache.takeComplaints() {
+		if err := c.Announce(a); err != nil {
+			c.log.Debug("a pod is not told of its annotation", "pod", a.Namespace+"/"+a.Pod, "error", err)
+		}
+	}
 	for _, f := range facts {
 		if f.again && f.State == containers.StateExited {
 			coll.Exit(f.ID, f.fill) // which the collection may have let go

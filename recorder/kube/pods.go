@@ -2,6 +2,7 @@ package kube
 
 import (
 	"cmp"
+	"fmt"
 	"log/slog"
 	"maps"
 	"slices"
@@ -34,7 +35,7 @@ func trim(o any) (any, error) {
 	case *corev1.Pod:
 		p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{
 			Namespace: o.Namespace, Name: o.Name, UID: o.UID, ResourceVersion: o.ResourceVersion, Labels: o.Labels,
-			Annotations: short(o.Annotations),
+			Annotations: short(o.Annotations), DeletionTimestamp: o.DeletionTimestamp, DeletionGracePeriodSeconds: o.DeletionGracePeriodSeconds,
 		}}
 		if r := metav1.GetControllerOf(o); r != nil {
 			p.OwnerReferences = []metav1.OwnerReference{{Kind: r.Kind, Name: r.Name, Controller: r.Controller}}
@@ -186,6 +187,7 @@ type pod struct {
 	eventUID              string // by which `kubectl describe` looks for its events
 	labels, annotations   map[string]string
 	owner                 containers.Owner
+	deletion              time.Time // when it was asked to go away
 	own                   flags
 	spec                  map[string]containers.Container // by name: Kind, Image
 	facts                 map[string]fact                 // by container id
@@ -199,7 +201,7 @@ func (p *pod) same(q *pod) bool { return p.namespace == q.namespace && p.name ==
 
 func (p *pod) fill(c *containers.Container) {
 	c.Namespace, c.Pod, c.PodUID, c.Node = p.namespace, p.name, p.uid, p.node
-	c.Labels, c.Annotations, c.Owner = p.labels, p.annotations, p.owner
+	c.Labels, c.Annotations, c.Owner, c.Deletion = p.labels, p.annotations, p.owner, p.deletion
 }
 
 // A podCache is what is known of pods, with those deleted lately.
@@ -216,6 +218,7 @@ type podCache struct {
 	namespaces map[string]flags
 	told       map[string]Consent // by the cgroup's UID
 	warned     map[string]bool
+	complaints []Announcement
 }
 
 func newPodCache(node string, log *slog.Logger, tell func(string, Consent)) *podCache {
@@ -232,6 +235,13 @@ func (c *podCache) update(o *corev1.Pod) (news []fact, uid string) {
 	if r := metav1.GetControllerOf(o); r != nil {
 		p.owner = containers.Owner{Kind: r.Kind, Name: r.Name}
 	}
+	if o.DeletionTimestamp != nil {
+		// That is when it is to be gone.
+		p.deletion = o.DeletionTimestamp.Time
+		if grace := o.DeletionGracePeriodSeconds; grace != nil {
+			p.deletion = p.deletion.Add(-time.Duration(*grace) * time.Second)
+		}
+	}
 	if static, mirror := o.Annotations[corev1.MirrorPodAnnotationKey]; mirror {
 		// The kubelet and kubectl both take this for the pod's UID.
 		p.eventUID = static
@@ -240,7 +250,7 @@ func (c *podCache) update(o *corev1.Pod) (news []fact, uid string) {
 			p.uid = static
 		}
 	}
-	p.own = readFlags(o.Annotations, c.bad("pod "+o.Namespace+"/"+o.Name))
+	p.own = readFlags(o.Annotations, c.bad("pod "+o.Namespace+"/"+o.Name, p))
 
 	// A static pod keeps its UID, and its containers, when its mirror is made anew.
 	old := c.byUID[p.uid]
@@ -413,7 +423,7 @@ func (c *podCache) unlisted(listed func(namespace, name, uid string) bool) (uids
 func (c *podCache) namespace(n *corev1.Namespace) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.namespaces[n.Name] = readFlags(n.Annotations, c.bad("namespace "+n.Name))
+	c.namespaces[n.Name] = readFlags(n.Annotations, c.bad("namespace "+n.Name, nil))
 	for uid, p := range c.byUID {
 		if p.namespace == n.Name && uid == p.uid && p.gone.IsZero() {
 			c.decide(p)
@@ -440,10 +450,12 @@ func (c *podCache) decide(p *pod) {
 	is := p.own.over(ns)
 	if !known { // what the namespace refused is not given back by not knowing it
 		is.NoRecord = is.NoRecord || was.NoRecord && p.own.noRecord == nil
-		is.NoPayload = is.NoPayload || was.NoPayload && p.own.noPayload == nil
+		if p.own.payload == nil {
+			is.NoPayload, is.Payload = was.NoPayload, was.Payload
+		}
 		// What the pod itself refuses holds at once. Else what was told in an earlier life
 		// of this service holds until the namespace is known.
-		if !told && is == (Consent{}) && (p.own.noRecord == nil || p.own.noPayload == nil) {
+		if !told && is == (Consent{}) && (p.own.noRecord == nil || p.own.payload == nil) {
 			return
 		}
 	}
@@ -453,13 +465,29 @@ func (c *podCache) decide(p *pod) {
 	}
 }
 
-func (c *podCache) bad(what string) func(key, value string) {
+// bad notes an annotation that cannot be read, of a pod, or of a namespace if p is nil.
+func (c *podCache) bad(what string, p *pod) func(key, value string) {
 	return func(key, value string) {
-		if k := what + key + value; !c.warned[k] && len(c.warned) < 1000 {
-			c.warned[k] = true
-			c.log.Warn("annotation cannot be read, and is taken as a refusal. Try: true or false for record, full or none for payload", "of", what, "annotation", key, "value", value)
+		k := what + key + value
+		if c.warned[k] || len(c.warned) >= 1000 {
+			return
+		}
+		c.warned[k] = true
+		c.log.Warn("annotation cannot be read, and is taken as a refusal. "+howToConsent, "of", what, "annotation", key, "value", value)
+		if p != nil {
+			c.complaints = append(c.complaints, Announcement{Namespace: p.namespace, Pod: p.name, UID: p.uid, Reason: "SwollConsent",
+				Message: fmt.Sprintf("annotation %s: %.64q cannot be read, and is taken as a refusal. %s", key, value, howToConsent)})
 		}
 	}
+}
+
+// takeComplaints returns what pods are to be told of their annotations.
+func (c *podCache) takeComplaints() []Announcement {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	list := c.complaints
+	c.complaints = nil
+	return list
 }
 
 func (c *podCache) enrich(ct *containers.Container) {

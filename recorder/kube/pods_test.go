@@ -414,6 +414,24 @@ func TestImageOfEachLife(t *testing.T) {
 	}
 }
 
+// A pod that is being deleted has the time at which that was asked for, as it comes from the
+// informer: the API has the time at which the pod is to be gone at the latest.
+func TestPodBeingDeleted(t *testing.T) {
+	f := newFixture(t, containers.Options{})
+	f.see(podOf("shop", "web", "u1", status(running("a", 0))))
+	if c := f.get("a"); !c.Deletion.IsZero() {
+		t.Errorf("nobody deletes it: %v", c.Deletion)
+	}
+	grace := int64(30)
+	f.see(podOf("shop", "web", "u1", status(running("a", 0)), func(p *corev1.Pod) {
+		at := metav1.NewTime(epoch.Add(30 * time.Second))
+		p.DeletionTimestamp, p.DeletionGracePeriodSeconds = &at, &grace
+	}))
+	if c := f.get("a"); !c.Deletion.Equal(epoch.Time) {
+		t.Errorf("it was asked to go at %v, not at %v", epoch, c.Deletion)
+	}
+}
+
 // A crash whose pod is gone keeps its name, for a while.
 func TestDeletedPod(t *testing.T) {
 	f := newFixture(t, containers.Options{})

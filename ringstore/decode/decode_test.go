@@ -96,6 +96,8 @@ func TestText(t *testing.T) {
 	}
 	noEnter := call("mkdir", -1, pointer, 0o755)
 	noEnter.NoEnter = true
+	notMade := unfinished(call("mkdir", 0, pointer, 0o755))
+	notMade.NoEnter = true
 	unknown := call("getpid", -38, 1, 0, 0xffffffffffffff9c)
 	unknown.Nr = 500
 	compat := func(nr uint16, ret int64, args ...uint64) *ringstore.Event {
@@ -117,6 +119,7 @@ func TestText(t *testing.T) {
 		{with(path()), `rmdir(0x7ffe12345678)     = 0 <0.000037>`},
 		{with(path(), ringstore.Capture{Status: ringstore.CaptureFault}), `rmdir(0x7ffe12345678)     = 0 <0.000037>`},
 		{noEnter, `mkdir(0x7ffe12345678, 0755) = -1 EPERM (Operation not permitted)`},
+		{notMade, `mkdir(0x7ffe12345678, 0755) = ?`},
 		{unknown, `syscall_0x1f4(0x1, 0, 0xffffffffffffff9c) = -1 ENOSYS (Function not implemented) <0.000037>`},
 		{call("getpid", -4000), `getpid()                  = -1 (errno 4000) <0.000037>`},
 		{call("getpid", -4096), `getpid()                  = -4096 <0.000037>`},
@@ -323,6 +326,15 @@ func TestJSONOfCall(t *testing.T) {
 	e.Unfinished, e.NoEnter = false, true
 	if o := object(t, meta, e); o["start"] != nil || o["finish"] != 5250000000.0 {
 		t.Errorf("a call whose entry was not seen has start %v, finish %v", o["start"], o["finish"])
+	}
+	// What a filter that answers with SIGSYS leaves is no result.
+	e.Ret = int64(e.Nr)
+	if o := object(t, meta, e); o["return"] != nil || o["error"] != nil {
+		t.Errorf("a call that was not made has return %v, error %v", o["return"], o["error"])
+	}
+	e.Unfinished = true
+	if o := object(t, meta, e); o["return"] != nil || o["error"] != nil || o["start"] != nil || o["finish"] != nil {
+		t.Errorf("a call that was not made: %v", o)
 	}
 }
 

@@ -139,8 +139,9 @@ func appendWall(dst []byte, ns int64) []byte {
 func (v *view) appendOutcome(dst []byte) []byte {
 	e := v.e
 	dst = append(dst, `,"error":`...)
+	unmade := notMade(e)
 	switch {
-	case e.Unfinished:
+	case e.Unfinished, unmade:
 		dst = append(dst, "null"...)
 	case !v.failed():
 		dst = append(dst, `"OK"`...)
@@ -148,7 +149,7 @@ func (v *view) appendOutcome(dst []byte) []byte {
 		dst = v.appendError(dst)
 	}
 	dst = append(dst, `,"return":`...)
-	if e.Unfinished {
+	if e.Unfinished || unmade {
 		dst = append(dst, "null"...)
 	} else {
 		dst = strconv.AppendInt(dst, e.Ret, 10)
@@ -180,6 +181,13 @@ func (v *view) appendError(dst []byte) []byte {
 		name = strconv.Itoa(n)
 	}
 	return appendJSONString(dst, name)
+}
+
+// notMade tells that what looks like a result is a call's own number: so a seccomp filter
+// leaves it that answers with SIGSYS. A call that just returned that number while recording
+// began is taken for one, too; the text has the number in any case, as strace has it.
+func notMade(e *ringstore.Event) bool {
+	return e.NoEnter && !e.Unfinished && e.Nr != 0 && e.Ret == int64(e.Nr)
 }
 
 // eventName is the value of "event".

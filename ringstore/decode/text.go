@@ -89,7 +89,9 @@ func (v *view) appendLine(dst []byte, start int) []byte {
 	dst = append(dst, '(')
 	gone := v.ret.Format == syscalls.RetNone
 	dst, complete := v.appendArgs(dst, v.e.Unfinished && !gone)
-	if v.e.Unfinished && (!gone || !complete) {
+	if v.e.Unfinished && v.e.NoEnter {
+		gone = true // as a thread goes that a filter ends: there is no result
+	} else if v.e.Unfinished && (!gone || !complete) {
 		return append(dst, " <unfinished ...>\n"...)
 	}
 	dst = appendClosed(dst, start)

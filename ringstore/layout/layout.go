@@ -101,6 +101,9 @@ const (
 const (
 	ConsentNoRecord  = 1
 	ConsentNoPayload = 2
+	ConsentFlags     = 255
+	ConsentPayload   = 8
+	ConsentMost      = 65535
 )
 
 // ConsentNames are the names of enum swoll_consent's constants, by value.
@@ -309,6 +312,8 @@ const (
 	SizesPieceMin     = 32
 	SizesGaps         = 4
 	SizesTurn         = 48
+	SizesLimits       = 32
+	SizesRuleLimit    = 3
 	SizesCaptureArg   = 7
 	SizesCaptureCap   = 3
 )
@@ -753,7 +758,9 @@ type Ring struct {
 	Handled     uint64
 	Mourned     uint32
 	Number      uint32
-	_           [4]uint64
+	Payload     uint32
+	_           uint32
+	_           [3]uint64
 	Late        uint32
 	Gaps        uint32
 	Gap         [4]Gap
@@ -782,6 +789,7 @@ const (
 	RingAtHandled     = 832
 	RingAtMourned     = 840
 	RingAtNumber      = 844
+	RingAtPayload     = 848
 	RingAtLate        = 880
 	RingAtGaps        = 884
 	RingAtGap         = 888

@@ -144,6 +144,7 @@ func (x *explanation) claims(how *How, words []LastWords) []Claim {
 		if c := s.killed(); c != nil {
 			all = append(all, *c)
 		}
+		all = append(all, x.ofFilters(s, m)...)
 		all = append(all, x.ofFailures(s, m, heard)...)
 	}
 	all = focus(all)
@@ -188,7 +189,7 @@ func focus(claims []Claim) []Claim {
 	named := slices.ContainsFunc(claims, func(c Claim) bool { return c.named && c.Confidence == High })
 	sure := slices.ContainsFunc(claims, func(c Claim) bool { return c.Confidence == High })
 	return slices.DeleteFunc(claims, func(c Claim) bool {
-		return sure && c.Confidence == Low && c.Kind != "hang" || named && c.Confidence == Medium && c.brief != ""
+		return sure && c.Confidence == Low && c.Kind != "hang" || named && c.Confidence == Medium && c.brief != "" && c.Kind != "hang"
 	})
 }
 
@@ -207,11 +208,34 @@ func (s *suspect) killed() *Claim {
 	return c
 }
 
+// ofFilters makes claims of the threads that a seccomp filter ended while their process went
+// on.
+func (x *explanation) ofFilters(s suspect, m manner) []Claim {
+	var claims []Claim
+	for _, f := range s.filtered {
+		c := Claim{Kind: "seccomp", Subject: cmp.Or(f.call, oneLine(f.comm)), Confidence: Medium, Evidence: slices.Clone(f.evidence), time: f.time}
+		c.brief = fmt.Sprintf("a seccomp filter ended its thread %d (%s)", f.tid, orUnknown(oneLine(f.comm)))
+		if f.call != "" {
+			c.brief += " for calling " + f.call
+		}
+		c.Text = c.brief
+		if m != alive {
+			c.Text += fmt.Sprintf(", %s before the end", span(s.end-f.time))
+		}
+		c.Text += "; the process went on"
+		claims = append(claims, c)
+	}
+	return claims
+}
+
 // runtimes are the programs that end containers on purpose, by the begin of their names.
 var runtimes = []string{"containerd", "runc", "crun", "conmon", "dockerd", "kubelet", "podman", "systemd", "tini", "dumb-init", "docker-init", "youki", "crio"}
 
-func isRuntime(s *Sender) bool {
-	return s != nil && s.Comm != nil && slices.ContainsFunc(runtimes, func(r string) bool { return strings.HasPrefix(*s.Comm, r) })
+func isRuntime(s *Sender) bool { return s != nil && s.Comm != nil && IsRuntime(*s.Comm) }
+
+// IsRuntime tells that a process of this name ends containers on purpose.
+func IsRuntime(comm string) bool {
+	return slices.ContainsFunc(runtimes, func(r string) bool { return strings.HasPrefix(comm, r) })
 }
 
 func (s *Sender) String() string {
@@ -280,7 +304,7 @@ func (x *explanation) ofDeath(how *How, m manner) []Claim {
 		name := x.filteredCall()
 		text := "a seccomp filter ended it"
 		if name != "" {
-			text += " for calling " + name
+			text += " for calling " + name + ", which was not made"
 		}
 		c := claim("seccomp", name, High, text)
 		if x.dead != nil && x.dead.odd != 0 {
@@ -314,10 +338,18 @@ func (x *explanation) ofDeath(how *How, m manner) []Claim {
 					decode.SignalName(s.Signal.Signal), first, span(x.at-s.time), *how.Signal, how.Sender)
 			}
 			if isRuntime(how.Sender) {
-				text += ": so a container runtime ends what does not end when told; whether a probe had failed, or it was deleted, the history does not say"
+				text += ": so a container runtime ends what does not end when told; "
+				if x.meta.Deletion != nil {
+					text += "its pod was being deleted"
+				} else {
+					text += "whether a probe had failed, or it was deleted, the history does not say"
+				}
 			}
 		} else if isRuntime(how.Sender) {
 			text += ", which runs containers: that ended it on purpose"
+			if x.meta.Deletion != nil {
+				text += ", since its pod was being deleted"
+			}
 		}
 		return []Claim{claim("killed", subjectOf(how.Sender), High, text, evidence...)}
 	}
@@ -469,7 +501,8 @@ func (x *explanation) hang(m manner) *Claim {
 			if m == alive {
 				verb = "has been waiting"
 			}
-			c.Text = fmt.Sprintf("thread %d %s in %s for %s, without a timeout", locked.tid, verb, locked.name, span(x.at-locked.start))
+			c.brief = fmt.Sprintf("thread %d %s in %s for %s", locked.tid, verb, locked.name, span(x.at-locked.start))
+			c.Text = c.brief + ", without a timeout"
 			if stuck > 1 {
 				c.Text += fmt.Sprintf("; of its threads, %d were stuck in calls", stuck)
 			}
@@ -855,12 +888,28 @@ func spoken(words []LastWords, alone bool) *Claim {
 	return nil
 }
 
+// afterTold says that, and how long before its end, a process had been told to end; "" if
+// it was not, or long before.
+func (x *explanation) afterTold() string {
+	s := x.toldToEnd()
+	if s == nil || x.at-s.time > told {
+		return ""
+	}
+	text := fmt.Sprintf(", %s after %s", span(x.at-s.time), decode.SignalName(s.Signal.Signal))
+	if s.Ignored {
+		text += ", which it ignored"
+	} else if by := x.sender(s.Signal.Sender, s.PID, s.Code); by != nil && x.death == nil {
+		text += " from " + by.String()
+	}
+	return text
+}
+
 // summary says it in a line.
 func (x *explanation) summary(how *How, claims []Claim) string {
 	d := x.death
 	switch {
 	case d == nil && x.clean:
-		return "exit 0: a clean end"
+		return "exit 0: a clean end" + x.afterTold()
 	case d == nil && x.dead == nil && len(x.g.processes) == 0:
 		return "no death recorded, and no calls"
 	case d == nil:
@@ -873,6 +922,9 @@ func (x *explanation) summary(how *How, claims []Claim) string {
 	var b strings.Builder
 	switch how.Kind {
 	case "oom":
+		if !d.First {
+			fmt.Fprintf(&b, "%s (pid %d), not the container's first process, was ", orUnknown(oneLine(d.Comm)), d.PID)
+		}
 		b.WriteString("killed for lack of memory")
 		if how.OOM.RSSBytes != nil {
 			fmt.Fprintf(&b, ", holding %s", byteCount(*how.OOM.RSSBytes))
@@ -907,7 +959,13 @@ func (x *explanation) summary(how *How, claims []Claim) string {
 		case d.Sender != nil && d.Sender.Kernel:
 			b.WriteString(" from the kernel")
 		}
-		if d.TID != d.PID {
+		if x.signalNumber() == sigKILL {
+			b.WriteString(x.afterTold())
+		}
+		if n := x.signalNumber(); x.meta.Deletion != nil && isRuntime(how.Sender) && (n == sigKILL || n == sigTERM) {
+			b.WriteString(", as its pod was being deleted")
+		}
+		if d.TID != d.PID && (x.self() || faults(x.signalNumber())) {
 			fmt.Fprintf(&b, ", in thread %d", d.TID)
 		}
 	}
@@ -922,7 +980,7 @@ func (x *explanation) summary(how *How, claims []Claim) string {
 		case c.Kind == "last_words":
 			fmt.Fprintf(&b, ": %s", c.brief)
 		case c.Kind == "hang":
-			fmt.Fprintf(&b, "; %s", c.Text)
+			fmt.Fprintf(&b, "; %s", cmp.Or(c.brief, c.Text))
 		case c.Kind == "bad_address" && c.brief == "":
 			if c.Subject == "stack" {
 				b.WriteString(": the stack overflowed")

@@ -28,6 +28,7 @@ const (
 	maxWrites    = 100
 	maxLast      = 14 // lines of the last calls
 	maxEvidence  = 5
+	maxFiltered  = 8 // threads
 )
 
 // A role is what a call means for the verdict, beside that it may fail.
@@ -90,7 +91,24 @@ type process struct {
 	lines       []eventKey // its last ones, a ring
 	end         *end       // nil: it lives
 	odd         uint64     // its last call that was not entered
-	maps        []mapping  // of files
+	unmade      map[uint32]unmade
+	filtered    []filteredThread // that a seccomp filter ended
+	maps        []mapping        // of files
+}
+
+// unmade is the call for which a filter ended a thread.
+type unmade struct {
+	name string
+	seq  uint64
+}
+
+// A filteredThread is one that a seccomp filter ended, while its process went on.
+type filteredThread struct {
+	tid      uint32
+	comm     string
+	call     string // "": not known
+	time     int64
+	evidence []uint64
 }
 
 // A mapping is a file in a process's memory.
@@ -344,6 +362,10 @@ func (g *gatherer) add(e *ringstore.Event) {
 			p.comm = e.Comm
 		}
 		if !e.Exit.Group {
+			if last := p.unmade[e.TID]; e.Exit.Status&0x7f == sigSYS && len(p.filtered) < maxFiltered && (g.meta.Death == nil || e.Start < g.meta.Death.Time) {
+				p.filtered = append(p.filtered, filteredThread{e.TID, e.Comm, last.name, e.Start, []uint64{last.seq, e.Seq}})
+			}
+			delete(p.unmade, e.TID)
 			return
 		}
 		p.end = &end{e.Exit.Status, e.Start, e.Seq, e.Exit.OOM, e.Exit.First}
@@ -378,6 +400,16 @@ func (g *gatherer) call(p *process, e *ringstore.Event) {
 	p.calls++
 	if e.NoEnter && e.Seq != 0 {
 		p.odd = e.Seq
+	}
+	if e.NoEnter && (e.Unfinished || e.Nr != 0 && e.Ret == int64(e.Nr)) {
+		// It was never made: a filter answered with SIGSYS, or ended the thread.
+		if p.unmade == nil {
+			p.unmade = map[uint32]unmade{}
+		}
+		if len(p.unmade) < maxFiltered || e.Unfinished {
+			p.unmade[e.TID] = unmade{decode.CallName(g.meta.Arch, e), e.Seq}
+		}
+		return
 	}
 	t := p.thread(e.TID)
 	known := t.calls > 0
@@ -536,8 +568,11 @@ func (g *gatherer) worked(p *process, e *ringstore.Event, role role) {
 	if len(p.failures) == 0 {
 		return
 	}
+	name := decode.CallName(g.meta.Arch, e)
 	if isPath {
-		p.recover(family(role, decode.CallName(g.meta.Arch, e), true), subject)
+		p.recover(family(role, name, true), subject)
+	} else if name == "bind" {
+		p.recover(name, subject) // the port was free at last
 	}
 }
 

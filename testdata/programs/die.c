@@ -93,6 +93,20 @@ static void connects(void)
 	fail("giving up");
 }
 
+/* inuse PORT TIMES */
+static void inuse(void)
+{
+	struct sockaddr_in at = address_of("127.0.0.1", args[0]);
+	int s = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	for (int i = 0; i < atoi(args[1]); i++) {
+		if (!bind(s, (struct sockaddr *)&at, sizeof(at)))
+			_exit(0);
+		sleep_ms(20);
+	}
+	fail("cannot listen");
+}
+
 /* A server that does not answer: its queue is full. */
 static void unanswered(void)
 {
@@ -338,6 +352,24 @@ static void filter(uint32_t answer)
 }
 static void filtered(void) { filter(SECCOMP_RET_ERRNO | EPERM); }
 static void trapped(void) { filter(SECCOMP_RET_KILL_PROCESS); }
+/* Of one thread, this ends the process, too. */
+static void lastthread(void) { filter(SECCOMP_RET_KILL_THREAD); }
+
+static void *worker(void *arg)
+{
+	filter(SECCOMP_RET_KILL_THREAD);
+	return arg;
+}
+/* The process goes on without it, for a while. */
+static void killthread(void)
+{
+	pthread_t id;
+
+	pthread_create(&id, NULL, worker, NULL);
+	pthread_join(id, NULL);
+	sleep_ms(20);
+	fail("the worker is gone");
+}
 
 static void missing(void)
 {
@@ -408,7 +440,8 @@ int main(int argc, char **argv)
 		{ "inthread", inthread }, { "abort", abort }, { "bus", bus }, { "fpe", fpe },
 		{ "overflow", overflow }, { "piped", piped }, { "epipe", epipe }, { "term", term },
 		{ "waiting", waiting }, { "eat", eat }, { "eatchild", eatchild }, { "leave", leave },
-		{ "filtered", filtered }, { "trapped", trapped }, { "missing", missing },
+		{ "filtered", filtered }, { "trapped", trapped }, { "inuse", inuse },
+		{ "lastthread", lastthread }, { "killthread", killthread }, { "missing", missing },
 		{ "execthread", execthread }, { "deadlock", deadlock }, { "kill", kills },
 	};
 
