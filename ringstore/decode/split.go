@@ -115,9 +115,11 @@ func (s *splitter) until(at int64) {
 }
 
 func (s *splitter) newCall() *inCall {
-	c := &inCall{}
+	var c *inCall
 	if n := len(s.free); n > 0 {
 		c, s.free = s.free[n-1], s.free[:n-1]
+	} else {
+		c = new(inCall)
 	}
 	s.number++
 	*c = inCall{name: c.name[:0], rest: c.rest[:0], result: c.result[:0], number: s.number}
@@ -156,7 +158,8 @@ func (s *splitter) cutOff(of *source, tid uint32, at int64) {
 func (s *splitter) interrupt() {
 	if s.open != nil {
 		s.open = nil
-		s.out.Write(append(s.line, " <unfinished ...>\n"...))
+		s.line = append(s.line, " <unfinished ...>\n"...)
+		s.out.Write(s.line)
 	}
 }
 
