@@ -125,8 +125,18 @@ type History struct {
 	// behind it is left out.
 	Damaged int
 
+	// Takeovers are ordered by Time.
+	Takeovers []Takeover
+
 	// Stream yields the events of a history that streams; nil: they are in Events.
 	Stream iter.Seq[*Event]
+}
+
+// A Takeover is a successful execve of a thread that was not the first of its process: it
+// got the first one's id, and the call's record has that.
+type Takeover struct {
+	TID, Old uint32
+	Time     int64 // ns CLOCK_MONOTONIC
 }
 
 // Complete tells whether e stands where its lane is complete. A default dump leaves

@@ -47,6 +47,7 @@ const (
 // identities answers who a task was at a time. Calls do not say it: only events other
 // than calls and the list of running tasks do.
 type identities struct {
+	takeovers []Takeover
 	known     []known
 	index     map[identity]int32
 	byTID     sightings
@@ -89,6 +90,7 @@ func (ids *identities) addEvent(b []byte) {
 	case KindExec:
 		if old := le.Uint32(b[layout.ExecAtOldTID:]); old != tid {
 			ids.byTID.add(old, gone, who, time)
+			ids.takeovers = append(ids.takeovers, Takeover{tid, old, time})
 		}
 	}
 	ids.byTID.add(tid, task, who, time)
@@ -106,6 +108,9 @@ func (ids *identities) addRunning(r *Running) {
 
 // done ends the adding; then name may be called.
 func (ids *identities) done() {
+	slices.SortFunc(ids.takeovers, func(a, b Takeover) int {
+		return cmp.Or(cmp.Compare(a.Time, b.Time), cmp.Compare(a.TID, b.TID), cmp.Compare(a.Old, b.Old))
+	})
 	ids.byTID.sort()
 	ids.byProcess.sort()
 }

@@ -431,7 +431,7 @@ func (img *Image) Events() iter.Seq[*Event] {
 func (img *Image) Stream(meta Meta) (*History, iter.Seq[*Event]) {
 	x := newIndex(img)
 	h := img.header(meta, &x.stat)
-	h.Stream = x.events
+	h.Stream, h.Takeovers = x.events, x.ids.takeovers
 	if n := len(x.refs); n > 0 {
 		h.Oldest, h.Newest = x.refs[0].start, x.refs[n-1].start
 	}
@@ -454,6 +454,7 @@ func (x *index) events(yield func(*Event) bool) {
 func (img *Image) History(meta Meta) *History {
 	x := newIndex(img)
 	h := img.header(meta, &x.stat)
+	h.Takeovers = x.ids.takeovers
 	if len(x.refs) == 0 {
 		return h
 	}

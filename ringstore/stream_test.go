@@ -105,7 +105,7 @@ func TestExplainIsBounded(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(kept) < 6 || slices.Max(kept) > 4<<20 {
+		if len(kept) < 4 || slices.Max(kept) > 4<<20 {
 			t.Errorf("%s: of a million records these are kept, in bytes: %d", format, kept)
 		}
 	}

@@ -135,7 +135,7 @@ func TestMillion(t *testing.T) {
 	for _, request := range []struct {
 		path   string
 		within time.Duration
-	}{{"/explain", explainWithin}, {"/explain?format=json", explainWithin}, {"/dump", 0}, {"/dump?errors=true&format=json", 0}, {"/dump?last=20", explainWithin}} {
+	}{{"/explain", explainWithin}, {"/explain?format=json", explainWithin}, {"/dump", 0}, {"/dump?errors=true&format=json", 0}, {"/dump?last=20", explainWithin}, {"/dump?split=true", 0}, {"/dump?format=perfetto", 0}} {
 		forgetPeak(t, pid)
 		before := cpuTime(t, pid)
 		body := s.get("/v1/snapshots/" + snap.ID + request.path)

@@ -111,7 +111,7 @@ func (t *TimeLine) Add(h *ringstore.History) error {
 func (t *TimeLine) add(s *source, skip int) error {
 	p, h := &t.p, s.h
 	k := &track{
-		h: h, number: p.tracks, name: trackName(&h.Meta), took: findTakeovers(h),
+		h: h, number: p.tracks, name: trackName(&h.Meta), took: takeoversOf(h),
 		processes: map[uint32]*process{}, threads: map[uint32]*thread{},
 	}
 	p.tracks++
@@ -158,6 +158,7 @@ func trackName(m *ringstore.Meta) string {
 type perfetto struct {
 	out    *bufio.Writer
 	buf    []byte // written by flush
+	result []byte
 	filter Filter
 	tracks int
 	used   map[uint32]uint32 // how often an id was given away
@@ -486,7 +487,7 @@ func (p *perfetto) call(t *track, x *thread, e *ringstore.Event, at int64, resum
 	if v.call != nil {
 		class = v.call.Class
 	}
-	name := string(v.appendName(nil))
+	name := CallName(t.h.Meta.Arch, e)
 	switch {
 	case e.NoEnter:
 		p.instant(class, name, x.process.id, x.id, at)
@@ -512,7 +513,8 @@ func (p *perfetto) call(t *track, x *thread, e *ringstore.Event, at int64, resum
 		p.buf = append(p.buf, `,"unfinished":true`...)
 	default:
 		p.buf = append(p.buf, `,"result":`...)
-		p.buf = appendJSONString(p.buf, string(v.appendResult(nil)))
+		p.result = v.appendResult(p.result[:0])
+		p.buf = appendJSONString(p.buf, string(p.result))
 		p.buf = append(p.buf, `,"return":`...)
 		p.buf = strconv.AppendInt(p.buf, e.Ret, 10)
 		if v.failed() {

@@ -19,6 +19,10 @@ type splitter struct {
 	ends   returns
 	stuck  map[task]*inCall // calls of which no return is known, by who made them
 	number int
+
+	free    []*inCall // to be used again, so that garbage does not double the memory
+	entered ringstore.Event
+	whole   []byte
 }
 
 // An inCall is a call that has begun, and has not returned.
@@ -59,14 +63,15 @@ func (s *splitter) begin(of *source, e *ringstore.Event, resumed string) {
 	}
 	caller := of.took.caller(e)
 	s.line = appendLeader(s.line[:0], caller, e.Start+m.WallOffset)
-	s.number++
-	c := &inCall{tid: e.TID, number: s.number, end: e.Start + e.Duration + m.WallOffset}
-	c.name = v.appendName(nil)
+	c := s.newCall()
+	c.tid, c.end = e.TID, e.Start+e.Duration+m.WallOffset
+	c.name = v.appendName(c.name)
 	s.line = append(append(s.line, c.name...), '(')
 
-	entered, entry := *e, v
-	entered.Unfinished = true
-	entry.e = &entered
+	entry := v
+	s.entered = *e
+	s.entered.Unfinished = true
+	entry.e = &s.entered
 	args := len(s.line)
 	line, complete := entry.appendArgs(s.line, true)
 	s.line, c.more, s.open = line, !complete, c
@@ -74,11 +79,11 @@ func (s *splitter) begin(of *source, e *ringstore.Event, resumed string) {
 		s.stuck[task{of, e.TID}] = c
 		return
 	}
-	whole, _ := v.appendArgs(nil, false)
-	shown := commonArgs(s.line[args:], whole)
+	s.whole, _ = v.appendArgs(s.whole[:0], false)
+	shown := commonArgs(s.line[args:], s.whole)
 	s.line = s.line[:args+shown]
-	c.rest = whole[shown:]
-	c.result = v.appendReturn(nil)
+	c.rest = append(c.rest, s.whole[shown:]...)
+	c.result = v.appendReturn(c.result)
 	heap.Push(&s.ends, c)
 }
 
@@ -105,7 +110,20 @@ func (s *splitter) until(at int64) {
 		s.line = appendClosed(s.line, 0)
 		s.line = append(s.line, c.result...)
 		s.out.Write(s.line)
+		s.free = append(s.free, c)
 	}
+}
+
+func (s *splitter) newCall() *inCall {
+	var c *inCall
+	if n := len(s.free); n > 0 {
+		c, s.free = s.free[n-1], s.free[:n-1]
+	} else {
+		c = new(inCall)
+	}
+	s.number++
+	*c = inCall{name: c.name[:0], rest: c.rest[:0], result: c.result[:0], number: s.number}
+	return c
 }
 
 // resume goes on with a call's line, or begins its second one.
@@ -140,7 +158,8 @@ func (s *splitter) cutOff(of *source, tid uint32, at int64) {
 func (s *splitter) interrupt() {
 	if s.open != nil {
 		s.open = nil
-		s.out.Write(append(s.line, " <unfinished ...>\n"...))
+		s.line = append(s.line, " <unfinished ...>\n"...)
+		s.out.Write(s.line)
 	}
 }
 

@@ -31,6 +31,9 @@ func inTime(events ...*ringstore.Event) *ringstore.History {
 		}
 		h.Events = append(h.Events, *e)
 		h.Now = max(h.Now, e.Start+e.Duration+1)
+		if x := e.Exec; x != nil && x.OldTID != e.TID {
+			h.Takeovers = append(h.Takeovers, ringstore.Takeover{TID: e.TID, Old: x.OldTID, Time: e.Start})
+		}
 	}
 	h.Oldest, h.Newest = h.Events[0].Start, h.Events[len(h.Events)-1].Start
 	return h

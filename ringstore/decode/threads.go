@@ -5,25 +5,16 @@ import (
 	"github.com/swoll-recorder/swoll/ringstore/syscalls"
 )
 
-// takeovers are the calls to execve of threads that were not the first of their process.
-// The kernel gives such a thread the first one's id, so its record is the first one's, too.
-type takeovers map[uint32][]takeover // by the id that was taken over
+// takeovers are those of a history, by the id that was taken over.
+type takeovers map[uint32][]ringstore.Takeover
 
-type takeover struct {
-	at  int64 // ns CLOCK_MONOTONIC
-	old uint32
-}
-
-func findTakeovers(h *ringstore.History) takeovers {
+func takeoversOf(h *ringstore.History) takeovers {
 	var all takeovers
-	for e := range h.All() {
-		if e.Kind != ringstore.KindExec || e.Exec == nil || e.Exec.OldTID == 0 || e.Exec.OldTID == e.TID {
-			continue
-		}
+	for _, x := range h.Takeovers {
 		if all == nil {
 			all = takeovers{}
 		}
-		all[e.TID] = append(all[e.TID], takeover{e.Start, e.Exec.OldTID})
+		all[x.TID] = append(all[x.TID], x)
 	}
 	return all
 }
@@ -35,8 +26,8 @@ func (t takeovers) caller(e *ringstore.Event) uint32 {
 		return e.TID
 	}
 	for _, x := range t[e.TID] {
-		if e.Start <= x.at && x.at <= e.Start+e.Duration {
-			return x.old
+		if e.Start <= x.Time && x.Time <= e.Start+e.Duration {
+			return x.Old
 		}
 	}
 	return e.TID
@@ -49,7 +40,7 @@ func (t takeovers) replaced(e *ringstore.Event) bool {
 		return false
 	}
 	for _, x := range t[e.TID] {
-		if e.Start <= x.at && !e.Exit.Group {
+		if e.Start <= x.Time && !e.Exit.Group {
 			return true
 		}
 	}

@@ -143,7 +143,7 @@ func Write(w io.Writer, format string, hs []*ringstore.History, f Filter) error 
 	for _, h := range hs {
 		s := &source{h: h, container: appendContainer(nil, &h.Meta), order: len(sources)}
 		if isText {
-			s.took = findTakeovers(h)
+			s.took = takeoversOf(h)
 		}
 		sources = append(sources, s)
 		complete = max(complete, h.CompleteSince+h.Meta.WallOffset)
