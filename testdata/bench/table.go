@@ -101,6 +101,13 @@ var bars = []bar{
 	{"dumped / recorded, getppid", "getppid", "dumped", "getppid", "recorded", 1.1, 0},
 	{"threads at once / one thread, recorded", "threads", "recorded", "getppid", "recorded", 1.15, 0},
 	{"threads at once / one thread, absent", "threads", "absent", "getppid", "absent", 0, 0},
+	{"recorded / against, getppid", "getppid", "recorded", "getppid", againstColumn, 1.05, 0},
+	{"recorded / against, read", "read", "recorded", "read", againstColumn, 1.05, 0},
+	{"recorded / against, write", "write", "recorded", "write", againstColumn, 1.05, 0},
+	{"recorded / against, open + close", "openclose", "recorded", "openclose", againstColumn, 1.05, 0},
+	{"recorded / against, getppid, threads at once", "threads", "recorded", "threads", againstColumn, 1.05, 0},
+	{"recorded / against, tar", "tar", "recorded", "tar", againstColumn, 1.05, 0},
+	{"recorded / against, redis-server, a record", "redis", "recorded", "redis", againstColumn, 1.05, 0},
 	{"mean record of redis-server, bytes", "redis", "recorded", "", "", 80, 0},
 }
 
