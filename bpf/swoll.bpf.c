@@ -1007,6 +1007,8 @@ __noinline int capture(struct capture_room *to, u64 from, u64 count, u64 rule)
 		from = pointer;
 		if (!from || status & SWOLL_CAPTURE_FAULT)
 			goto whole;
+	} else {
+		from += (u8)(rule >> 48);
 	}
 
 	if (how == SWOLL_HOW_STRING) {

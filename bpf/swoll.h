@@ -449,7 +449,8 @@ struct swoll_capture_rule {
 	__u8 flags;	/* enum swoll_capture_rule_flag */
 	__u16 size;	/* bytes of one element; of entries, where their length
 			 * stands; of iovecs 1 if the result is not their bytes */
-	__u8 at;	/* with RULE_AT: where the pointer stands in what `arg` points to */
+	__u8 at;	/* where in what `arg` points to reading begins; with RULE_AT: where
+			 * the pointer stands */
 	__u8 count_at;	/* with COUNT_AT: where the count does */
 };
 struct swoll_call {

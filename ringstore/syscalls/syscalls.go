@@ -159,8 +159,8 @@ type Rule struct {
 	Count uint8 // the argument that says how many elements, or CountOne or CountReturn
 	Flags RuleFlags
 	Size  uint16 // bytes of one element; of HowEntries, where their length stands
-	// At tells, with RuleAt, where the pointer stands in what the argument points to, and
-	// CountAt, with the count CountAt, where the count does.
+	// At tells where in what the argument points to reading begins or, with RuleAt, where
+	// the pointer stands; and CountAt, with the count CountInside, where the count does.
 	At, CountAt uint8
 }
 

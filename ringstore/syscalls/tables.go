@@ -1572,16 +1572,16 @@ var calls = [...]Call{
 	}},
 	{Name: "stat", Class: "FileSystem", Group: "Status", NArgs: 2, Args: []Arg{
 		{Name: "pathname", Index: 0, Format: FormatPath},
-		{Name: "statbuf", Index: 1, Format: FormatStruct, Struct: &structStat, Count: 0xfe, Out: Filled},
-	}, Rules: []Rule{{HowString, 0, 0xfe, 0, 0, 0, 0}, {HowBytes, 1, 0xfe, 2, 56, 0, 0}}},
+		{Name: "statbuf", Index: 1, Format: FormatStruct, Struct: &structStatFrom24, Count: 0xfe, Out: Filled},
+	}, Rules: []Rule{{HowString, 0, 0xfe, 0, 0, 0, 0}, {HowBytes, 1, 0xfe, 2, 32, 24, 0}}},
 	{Name: "fstat", Class: "FileSystem", Group: "Status", NArgs: 2, Args: []Arg{
 		{Name: "fd", Index: 0, Format: FormatFD},
-		{Name: "statbuf", Index: 1, Format: FormatStruct, Struct: &structStat, Count: 0xfe, Out: Filled},
-	}, Rules: []Rule{{HowBytes, 1, 0xfe, 2, 56, 0, 0}}},
+		{Name: "statbuf", Index: 1, Format: FormatStruct, Struct: &structStatFrom24, Count: 0xfe, Out: Filled},
+	}, Rules: []Rule{{HowBytes, 1, 0xfe, 2, 32, 24, 0}}},
 	{Name: "lstat", Class: "FileSystem", Group: "Status", NArgs: 2, Args: []Arg{
 		{Name: "pathname", Index: 0, Format: FormatPath},
-		{Name: "statbuf", Index: 1, Format: FormatStruct, Struct: &structStat, Count: 0xfe, Out: Filled},
-	}, Rules: []Rule{{HowString, 0, 0xfe, 0, 0, 0, 0}, {HowBytes, 1, 0xfe, 2, 56, 0, 0}}},
+		{Name: "statbuf", Index: 1, Format: FormatStruct, Struct: &structStatFrom24, Count: 0xfe, Out: Filled},
+	}, Rules: []Rule{{HowString, 0, 0xfe, 0, 0, 0, 0}, {HowBytes, 1, 0xfe, 2, 32, 24, 0}}},
 	{Name: "poll", Class: "Network", Group: "Polling", NArgs: 3, Args: []Arg{
 		{Name: "fds", Index: 0, Format: FormatArray, Struct: &structPollfd, Count: 0x1},
 		{Name: "nfds", Index: 1, Format: FormatUint},
@@ -3076,9 +3076,9 @@ var calls = [...]Call{
 	}},
 	{Name: "timer_create", Class: "Time", Group: "Timers", NArgs: 3, Args: []Arg{
 		{Name: "which_clock", Index: 0, Format: FormatValue, Set: &setClock},
-		{Name: "timer_event_spec", Index: 1, Format: FormatStruct, Struct: &structSigev, Count: 0xfe},
+		{Name: "timer_event_spec", Index: 1, Format: FormatStruct, Struct: &structSigevFrom8, Count: 0xfe},
 		{Name: "created_timer_id", Index: 2, Format: FormatIntp, Count: 0xfe, Out: Filled},
-	}, Rules: []Rule{{HowBytes, 1, 0xfe, 0, 64, 0, 0}, {HowBytes, 2, 0xfe, 2, 4, 0, 0}}},
+	}, Rules: []Rule{{HowBytes, 1, 0xfe, 0, 56, 8, 0}, {HowBytes, 2, 0xfe, 2, 4, 0, 0}}},
 	{Name: "timer_settime", Class: "Time", Group: "Timers", NArgs: 4, Args: []Arg{
 		{Name: "timer_id", Index: 0, Format: FormatInt},
 		{Name: "flags", Index: 1, Format: FormatFlags, Set: &setClocknano},
@@ -3330,9 +3330,9 @@ var calls = [...]Call{
 	{Name: "newfstatat", Class: "FileSystem", Group: "Status", NArgs: 4, Args: []Arg{
 		{Name: "dfd", Index: 0, Format: FormatDirFD},
 		{Name: "pathname", Index: 1, Format: FormatPath},
-		{Name: "statbuf", Index: 2, Format: FormatStruct, Struct: &structStat, Count: 0xfe, Out: Filled},
+		{Name: "statbuf", Index: 2, Format: FormatStruct, Struct: &structStatFrom24, Count: 0xfe, Out: Filled},
 		{Name: "flag", Index: 3, Format: FormatFlags, Set: &setAt},
-	}, Rules: []Rule{{HowString, 1, 0xfe, 0, 0, 0, 0}, {HowBytes, 2, 0xfe, 2, 56, 0, 0}}},
+	}, Rules: []Rule{{HowString, 1, 0xfe, 0, 0, 0, 0}, {HowBytes, 2, 0xfe, 2, 32, 24, 0}}},
 	{Name: "unlinkat", Class: "FileSystem", Group: "Directories", NArgs: 3, Args: []Arg{
 		{Name: "dfd", Index: 0, Format: FormatDirFD},
 		{Name: "pathname", Index: 1, Format: FormatPath},
@@ -4440,16 +4440,16 @@ var calls = [...]Call{
 	}, Rules: []Rule{{HowBytes, 1, 0xfe, 2, 16, 0, 0}}},
 	{Name: "stat", Class: "FileSystem", Group: "Status", NArgs: 2, Args: []Arg{
 		{Name: "pathname", Index: 0, Format: FormatPath},
-		{Name: "statbuf", Index: 1, Format: FormatStruct, Struct: &structStat386, Count: 0xfe, Out: Filled},
-	}, Rules: []Rule{{HowString, 0, 0xfe, 0, 0, 0, 0}, {HowBytes, 1, 0xfe, 2, 24, 0, 0}}},
+		{Name: "statbuf", Index: 1, Format: FormatStruct, Struct: &structStatFrom8, Count: 0xfe, Out: Filled},
+	}, Rules: []Rule{{HowString, 0, 0xfe, 0, 0, 0, 0}, {HowBytes, 1, 0xfe, 2, 16, 8, 0}}},
 	{Name: "lstat", Class: "FileSystem", Group: "Status", NArgs: 2, Args: []Arg{
 		{Name: "pathname", Index: 0, Format: FormatPath},
-		{Name: "statbuf", Index: 1, Format: FormatStruct, Struct: &structStat386, Count: 0xfe, Out: Filled},
-	}, Rules: []Rule{{HowString, 0, 0xfe, 0, 0, 0, 0}, {HowBytes, 1, 0xfe, 2, 24, 0, 0}}},
+		{Name: "statbuf", Index: 1, Format: FormatStruct, Struct: &structStatFrom8, Count: 0xfe, Out: Filled},
+	}, Rules: []Rule{{HowString, 0, 0xfe, 0, 0, 0, 0}, {HowBytes, 1, 0xfe, 2, 16, 8, 0}}},
 	{Name: "fstat", Class: "FileSystem", Group: "Status", NArgs: 2, Args: []Arg{
 		{Name: "fd", Index: 0, Format: FormatFD},
-		{Name: "statbuf", Index: 1, Format: FormatStruct, Struct: &structStat386, Count: 0xfe, Out: Filled},
-	}, Rules: []Rule{{HowBytes, 1, 0xfe, 2, 24, 0, 0}}},
+		{Name: "statbuf", Index: 1, Format: FormatStruct, Struct: &structStatFrom8, Count: 0xfe, Out: Filled},
+	}, Rules: []Rule{{HowBytes, 1, 0xfe, 2, 16, 8, 0}}},
 	{Name: "olduname", Class: "Kernel", Group: "Information", NArgs: 1, Args: []Arg{
 		{Name: "name", Index: 0, Format: FormatPtr, Out: Filled},
 	}},
@@ -4729,16 +4729,16 @@ var calls = [...]Call{
 	}},
 	{Name: "stat64", Class: "FileSystem", Group: "Status", NArgs: 2, Args: []Arg{
 		{Name: "pathname", Index: 0, Format: FormatPath},
-		{Name: "statbuf", Index: 1, Format: FormatStruct, Struct: &structStat64, Count: 0xfe, Out: Filled},
-	}, Rules: []Rule{{HowString, 0, 0xfe, 0, 0, 0, 0}, {HowBytes, 1, 0xfe, 2, 52, 0, 0}}},
+		{Name: "statbuf", Index: 1, Format: FormatStruct, Struct: &structStat64From16, Count: 0xfe, Out: Filled},
+	}, Rules: []Rule{{HowString, 0, 0xfe, 0, 0, 0, 0}, {HowBytes, 1, 0xfe, 2, 36, 16, 0}}},
 	{Name: "lstat64", Class: "FileSystem", Group: "Status", NArgs: 2, Args: []Arg{
 		{Name: "pathname", Index: 0, Format: FormatPath},
-		{Name: "statbuf", Index: 1, Format: FormatStruct, Struct: &structStat64, Count: 0xfe, Out: Filled},
-	}, Rules: []Rule{{HowString, 0, 0xfe, 0, 0, 0, 0}, {HowBytes, 1, 0xfe, 2, 52, 0, 0}}},
+		{Name: "statbuf", Index: 1, Format: FormatStruct, Struct: &structStat64From16, Count: 0xfe, Out: Filled},
+	}, Rules: []Rule{{HowString, 0, 0xfe, 0, 0, 0, 0}, {HowBytes, 1, 0xfe, 2, 36, 16, 0}}},
 	{Name: "fstat64", Class: "FileSystem", Group: "Status", NArgs: 2, Args: []Arg{
 		{Name: "fd", Index: 0, Format: FormatFD},
-		{Name: "statbuf", Index: 1, Format: FormatStruct, Struct: &structStat64, Count: 0xfe, Out: Filled},
-	}, Rules: []Rule{{HowBytes, 1, 0xfe, 2, 52, 0, 0}}},
+		{Name: "statbuf", Index: 1, Format: FormatStruct, Struct: &structStat64From16, Count: 0xfe, Out: Filled},
+	}, Rules: []Rule{{HowBytes, 1, 0xfe, 2, 36, 16, 0}}},
 	{Name: "lchown32", Class: "FileSystem", Group: "Status", NArgs: 3, Args: []Arg{
 		{Name: "pathname", Index: 0, Format: FormatPath},
 		{Name: "user", Index: 1, Format: FormatID},
@@ -5037,7 +5037,7 @@ var calls = [...]Call{
 	}},
 	{Name: "timer_create", Class: "Time", Group: "Timers", NArgs: 3, Args: []Arg{
 		{Name: "which_clock", Index: 0, Format: FormatValue, Set: &setClock},
-		{Name: "timer_event_spec", Index: 1, Format: FormatStruct, Struct: &structSigev, Count: 0xfe},
+		{Name: "timer_event_spec", Index: 1, Format: FormatStruct, Struct: &structSigevFrom8, Count: 0xfe},
 		{Name: "created_timer_id", Index: 2, Format: FormatIntp, Count: 0xfe, Out: Filled},
 	}, Rules: []Rule{{HowBytes, 2, 0xfe, 2, 4, 0, 0}}},
 	{Name: "timer_settime", Class: "Time", Group: "Timers", NArgs: 4, Args: []Arg{
@@ -5154,9 +5154,9 @@ var calls = [...]Call{
 	{Name: "fstatat64", Class: "FileSystem", Group: "Status", NArgs: 4, Args: []Arg{
 		{Name: "dfd", Index: 0, Format: FormatDirFD},
 		{Name: "pathname", Index: 1, Format: FormatPath},
-		{Name: "statbuf", Index: 2, Format: FormatStruct, Struct: &structStat64, Count: 0xfe, Out: Filled},
+		{Name: "statbuf", Index: 2, Format: FormatStruct, Struct: &structStat64From16, Count: 0xfe, Out: Filled},
 		{Name: "flag", Index: 3, Format: FormatFlags, Set: &setAt},
-	}, Rules: []Rule{{HowString, 1, 0xfe, 0, 0, 0, 0}, {HowBytes, 2, 0xfe, 2, 52, 0, 0}}},
+	}, Rules: []Rule{{HowString, 1, 0xfe, 0, 0, 0, 0}, {HowBytes, 2, 0xfe, 2, 36, 16, 0}}},
 	{Name: "pselect6", Class: "Network", Group: "Polling", NArgs: 6, Args: []Arg{
 		{Name: "n", Index: 0, Format: FormatInt},
 		{Name: "inp", Index: 1, Format: FormatFDSet, Count: 0x0},
@@ -6219,13 +6219,13 @@ var calls = [...]Call{
 	{Name: "newfstatat", Class: "FileSystem", Group: "Status", NArgs: 4, Args: []Arg{
 		{Name: "dfd", Index: 0, Format: FormatDirFD},
 		{Name: "pathname", Index: 1, Format: FormatPath},
-		{Name: "statbuf", Index: 2, Format: FormatStruct, Struct: &structStatArm64, Count: 0xfe, Out: Filled},
+		{Name: "statbuf", Index: 2, Format: FormatStruct, Struct: &structStatFrom16, Count: 0xfe, Out: Filled},
 		{Name: "flag", Index: 3, Format: FormatFlags, Set: &setAt},
-	}, Rules: []Rule{{HowString, 1, 0xfe, 0, 0, 0, 0}, {HowBytes, 2, 0xfe, 2, 56, 0, 0}}},
+	}, Rules: []Rule{{HowString, 1, 0xfe, 0, 0, 0, 0}, {HowBytes, 2, 0xfe, 2, 40, 16, 0}}},
 	{Name: "fstat", Class: "FileSystem", Group: "Status", NArgs: 2, Args: []Arg{
 		{Name: "fd", Index: 0, Format: FormatFD},
-		{Name: "statbuf", Index: 1, Format: FormatStruct, Struct: &structStatArm64, Count: 0xfe, Out: Filled},
-	}, Rules: []Rule{{HowBytes, 1, 0xfe, 2, 56, 0, 0}}},
+		{Name: "statbuf", Index: 1, Format: FormatStruct, Struct: &structStatFrom16, Count: 0xfe, Out: Filled},
+	}, Rules: []Rule{{HowBytes, 1, 0xfe, 2, 40, 16, 0}}},
 	{Name: "mq_open", Class: "IPC", Group: "Messages", NArgs: 4, Args: []Arg{
 		{Name: "name", Index: 0, Format: FormatStr},
 		{Name: "oflag", Index: 1, Format: FormatFlags, Set: &setOpenArm64},
@@ -6602,10 +6602,10 @@ var setOpen = Set{Unknown: "O_???", Flags: true, Rows: []SetRow{
 	{"FASYNC", 0x2000, 0x0, RowName},
 }}
 
-var structStat = Struct{Size: 56, Fields: []Field{
-	{Name: "st_mode", Offset: 24, Size: 4, Format: FormatFileMode},
-	{Name: "st_rdev", Offset: 40, Size: 8, Format: FormatDev, Show: &Cond{Arg: 0, Mask: 0xf000, Values: []uint64{0x2000, 0x6000}}},
-	{Name: "st_size", Offset: 48, Size: 8, Format: FormatUlong, Show: &Cond{Arg: 0, Mask: 0xf000, Values: []uint64{0x0, 0x1000, 0x3000, 0x4000, 0x5000, 0x7000, 0x8000, 0x9000, 0xa000, 0xb000, 0xc000, 0xd000, 0xe000, 0xf000}}},
+var structStatFrom24 = Struct{Size: 32, Fields: []Field{
+	{Name: "st_mode", Offset: 0, Size: 4, Format: FormatFileMode},
+	{Name: "st_rdev", Offset: 16, Size: 8, Format: FormatDev, Show: &Cond{Arg: 0, Mask: 0xf000, Values: []uint64{0x2000, 0x6000}}},
+	{Name: "st_size", Offset: 24, Size: 8, Format: FormatUlong, Show: &Cond{Arg: 0, Mask: 0xf000, Values: []uint64{0x0, 0x1000, 0x3000, 0x4000, 0x5000, 0x7000, 0x8000, 0x9000, 0xa000, 0xb000, 0xc000, 0xd000, 0xe000, 0xf000}}},
 	{Name: "...", Offset: 0, Size: 0, Format: FormatMore},
 }}
 
@@ -8721,9 +8721,9 @@ var setSigevent = Set{Unknown: "SIGEV_???", Flags: false, Rows: []SetRow{
 	{"SIGEV_THREAD_ID", 0x4, 0x0, RowName},
 }}
 
-var structSigev = Struct{Size: 64, Fields: []Field{
-	{Name: "sigev_signo", Offset: 8, Size: 4, Format: FormatSignal},
-	{Name: "sigev_notify", Offset: 12, Size: 4, Format: FormatValue, Set: &setSigevent},
+var structSigevFrom8 = Struct{Size: 56, Fields: []Field{
+	{Name: "sigev_signo", Offset: 0, Size: 4, Format: FormatSignal},
+	{Name: "sigev_notify", Offset: 4, Size: 4, Format: FormatValue, Set: &setSigevent},
 }}
 
 var setClocknano = Set{Unknown: "TIMER_???", Flags: true, Rows: []SetRow{
@@ -9650,10 +9650,10 @@ var structItimerval386 = Struct{Size: 16, Fields: []Field{
 	{Name: "it_value", Offset: 8, Size: 8, Format: FormatStruct, Struct: &structTimeval386},
 }}
 
-var structStat386 = Struct{Size: 24, Fields: []Field{
-	{Name: "st_mode", Offset: 8, Size: 2, Format: FormatFileMode},
-	{Name: "st_rdev", Offset: 16, Size: 4, Format: FormatDev, Show: &Cond{Arg: 0, Mask: 0xf000, Values: []uint64{0x2000, 0x6000}}},
-	{Name: "st_size", Offset: 20, Size: 4, Format: FormatUlong, Show: &Cond{Arg: 0, Mask: 0xf000, Values: []uint64{0x0, 0x1000, 0x3000, 0x4000, 0x5000, 0x7000, 0x8000, 0x9000, 0xa000, 0xb000, 0xc000, 0xd000, 0xe000, 0xf000}}},
+var structStatFrom8 = Struct{Size: 16, Fields: []Field{
+	{Name: "st_mode", Offset: 0, Size: 2, Format: FormatFileMode},
+	{Name: "st_rdev", Offset: 8, Size: 4, Format: FormatDev, Show: &Cond{Arg: 0, Mask: 0xf000, Values: []uint64{0x2000, 0x6000}}},
+	{Name: "st_size", Offset: 12, Size: 4, Format: FormatUlong, Show: &Cond{Arg: 0, Mask: 0xf000, Values: []uint64{0x0, 0x1000, 0x3000, 0x4000, 0x5000, 0x7000, 0x8000, 0x9000, 0xa000, 0xb000, 0xc000, 0xd000, 0xe000, 0xf000}}},
 	{Name: "...", Offset: 0, Size: 0, Format: FormatMore},
 }}
 
@@ -9718,10 +9718,10 @@ var structStackT386 = Struct{Size: 12, Fields: []Field{
 	{Name: "ss_size", Offset: 8, Size: 4, Format: FormatSize},
 }}
 
-var structStat64 = Struct{Size: 52, Fields: []Field{
-	{Name: "st_mode", Offset: 16, Size: 4, Format: FormatFileMode},
-	{Name: "st_rdev", Offset: 32, Size: 8, Format: FormatDev, Show: &Cond{Arg: 0, Mask: 0xf000, Values: []uint64{0x2000, 0x6000}}},
-	{Name: "st_size", Offset: 44, Size: 8, Format: FormatUlong, Show: &Cond{Arg: 0, Mask: 0xf000, Values: []uint64{0x0, 0x1000, 0x3000, 0x4000, 0x5000, 0x7000, 0x8000, 0x9000, 0xa000, 0xb000, 0xc000, 0xd000, 0xe000, 0xf000}}},
+var structStat64From16 = Struct{Size: 36, Fields: []Field{
+	{Name: "st_mode", Offset: 0, Size: 4, Format: FormatFileMode},
+	{Name: "st_rdev", Offset: 16, Size: 8, Format: FormatDev, Show: &Cond{Arg: 0, Mask: 0xf000, Values: []uint64{0x2000, 0x6000}}},
+	{Name: "st_size", Offset: 28, Size: 8, Format: FormatUlong, Show: &Cond{Arg: 0, Mask: 0xf000, Values: []uint64{0x0, 0x1000, 0x3000, 0x4000, 0x5000, 0x7000, 0x8000, 0x9000, 0xa000, 0xb000, 0xc000, 0xd000, 0xe000, 0xf000}}},
 	{Name: "...", Offset: 0, Size: 0, Format: FormatMore},
 }}
 
@@ -9840,10 +9840,10 @@ var setOpenArm64 = Set{Unknown: "O_???", Flags: true, Rows: []SetRow{
 	{"FASYNC", 0x2000, 0x0, RowName},
 }}
 
-var structStatArm64 = Struct{Size: 56, Fields: []Field{
-	{Name: "st_mode", Offset: 16, Size: 4, Format: FormatFileMode},
-	{Name: "st_rdev", Offset: 32, Size: 8, Format: FormatDev, Show: &Cond{Arg: 0, Mask: 0xf000, Values: []uint64{0x2000, 0x6000}}},
-	{Name: "st_size", Offset: 48, Size: 8, Format: FormatUlong, Show: &Cond{Arg: 0, Mask: 0xf000, Values: []uint64{0x0, 0x1000, 0x3000, 0x4000, 0x5000, 0x7000, 0x8000, 0x9000, 0xa000, 0xb000, 0xc000, 0xd000, 0xe000, 0xf000}}},
+var structStatFrom16 = Struct{Size: 40, Fields: []Field{
+	{Name: "st_mode", Offset: 0, Size: 4, Format: FormatFileMode},
+	{Name: "st_rdev", Offset: 16, Size: 8, Format: FormatDev, Show: &Cond{Arg: 0, Mask: 0xf000, Values: []uint64{0x2000, 0x6000}}},
+	{Name: "st_size", Offset: 32, Size: 8, Format: FormatUlong, Show: &Cond{Arg: 0, Mask: 0xf000, Values: []uint64{0x0, 0x1000, 0x3000, 0x4000, 0x5000, 0x7000, 0x8000, 0x9000, 0xa000, 0xb000, 0xc000, 0xd000, 0xe000, 0xf000}}},
 	{Name: "...", Offset: 0, Size: 0, Format: FormatMore},
 }}
 
@@ -10561,8 +10561,27 @@ var structMountAttr = Struct{Size: 32, Fields: []Field{
 	{Name: "userns_fd", Offset: 24, Size: 4, Format: FormatFD},
 }}
 
+var structSigev = Struct{Size: 64, Fields: []Field{
+	{Name: "sigev_signo", Offset: 8, Size: 4, Format: FormatSignal},
+	{Name: "sigev_notify", Offset: 12, Size: 4, Format: FormatValue, Set: &setSigevent},
+}}
+
 var structSigmask = Struct{Size: 8, Fields: []Field{
 	{Name: "mask", Offset: 0, Size: 8, Format: FormatSigset},
+}}
+
+var structStat = Struct{Size: 56, Fields: []Field{
+	{Name: "st_mode", Offset: 24, Size: 4, Format: FormatFileMode},
+	{Name: "st_rdev", Offset: 40, Size: 8, Format: FormatDev, Show: &Cond{Arg: 0, Mask: 0xf000, Values: []uint64{0x2000, 0x6000}}},
+	{Name: "st_size", Offset: 48, Size: 8, Format: FormatUlong, Show: &Cond{Arg: 0, Mask: 0xf000, Values: []uint64{0x0, 0x1000, 0x3000, 0x4000, 0x5000, 0x7000, 0x8000, 0x9000, 0xa000, 0xb000, 0xc000, 0xd000, 0xe000, 0xf000}}},
+	{Name: "...", Offset: 0, Size: 0, Format: FormatMore},
+}}
+
+var structStat64 = Struct{Size: 52, Fields: []Field{
+	{Name: "st_mode", Offset: 16, Size: 4, Format: FormatFileMode},
+	{Name: "st_rdev", Offset: 32, Size: 8, Format: FormatDev, Show: &Cond{Arg: 0, Mask: 0xf000, Values: []uint64{0x2000, 0x6000}}},
+	{Name: "st_size", Offset: 44, Size: 8, Format: FormatUlong, Show: &Cond{Arg: 0, Mask: 0xf000, Values: []uint64{0x0, 0x1000, 0x3000, 0x4000, 0x5000, 0x7000, 0x8000, 0x9000, 0xa000, 0xb000, 0xc000, 0xd000, 0xe000, 0xf000}}},
+	{Name: "...", Offset: 0, Size: 0, Format: FormatMore},
 }}
 
 var structTdesc = Struct{Size: 8, Fields: []Field{

@@ -701,7 +701,7 @@ func generate(kernelPath, callsPath, valuesPath string) ([]byte, error) {
 	b.WriteString("}\n\nvar structsByName = map[string]*Struct{\n")
 	sort.Strings(vals.structNames)
 	for _, name := range vals.structNames {
-		variable, err := w.structure(name, "x86_64")
+		variable, err := w.structure(name, "x86_64", 0)
 		if err != nil {
 			return nil, err
 		}
@@ -783,14 +783,31 @@ func (w *writer) declare(known map[string]string, name, literal, arch string) st
 	return variable
 }
 
-// structure returns the variable that holds a structure, declaring it when it is new.
-func (w *writer) structure(name, arch string) (string, error) {
+// skipped is how many bytes at the beginning of what an argument points to are not read,
+// as none of them is shown.
+func (w *writer) skipped(a arg, arch string) int {
+	s := w.values.structs[a.what]
+	if s == nil || a.format != "struct" && a.format != "inout" {
+		return 0
+	}
+	first := ofArch(s.size, arch)
+	for _, f := range s.fields {
+		if f.format != "more" {
+			first = min(first, ofArch(f.at, arch).offset)
+		}
+	}
+	return min(first&^7, 0xff&^7)
+}
+
+// structure returns the variable that holds a structure without so many bytes at its
+// beginning, declaring it when it is new.
+func (w *writer) structure(name, arch string, without int) (string, error) {
 	s := w.values.structs[name]
 	if s == nil {
 		return "", fmt.Errorf("no struct %s in values.txt", name)
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "Struct{Size: %d, Fields: []Field{\n", ofArch(s.size, arch))
+	fmt.Fprintf(&b, "Struct{Size: %d, Fields: []Field{\n", ofArch(s.size, arch)-without)
 	for _, f := range s.fields {
 		fm, ok := formats[f.format]
 		if !ok {
@@ -816,7 +833,7 @@ func (w *writer) structure(name, arch string) (string, error) {
 			}
 			extra = ", Set: &" + v
 		case "struct":
-			v, err := w.structure(f.what, arch)
+			v, err := w.structure(f.what, arch, 0)
 			if err != nil {
 				return "", err
 			}
@@ -843,10 +860,14 @@ func (w *writer) structure(name, arch string) (string, error) {
 		if size == 0 && f.format != "more" || at.offset+size*max(1, at.count) > ofArch(s.size, arch) {
 			return "", fmt.Errorf("struct %s: %s does not fit", name, f.name)
 		}
-		fmt.Fprintf(&b, "{Name: %q, Offset: %d, Size: %d, Format: %s%s},\n", f.name, at.offset, size, fm.constant, extra)
+		fmt.Fprintf(&b, "{Name: %q, Offset: %d, Size: %d, Format: %s%s},\n", f.name, max(at.offset-without, 0), size, fm.constant, extra)
 	}
 	b.WriteString("}}")
-	return w.declare(w.structs, "struct_"+name, b.String(), arch), nil
+	variable := "struct_" + name
+	if without > 0 {
+		variable += "_From" + strconv.Itoa(without)
+	}
+	return w.declare(w.structs, variable, b.String(), arch), nil
 }
 
 // parseCond parses `N=VALUE,...`, `N&MASK=VALUE,...` or `N&MASK`; name finds the value
@@ -1153,7 +1174,7 @@ func (w *writer) args(arch string, word int, k kernelCall, args []arg, names fun
 			}
 			b.WriteString(", Set: &" + v)
 		case f.structured:
-			v, err := w.structure(a.what, arch)
+			v, err := w.structure(a.what, arch, w.skipped(a, arch))
 			if err != nil {
 				return "", err
 			}
@@ -1230,8 +1251,9 @@ func (w *writer) rules(arch string, word int, args []arg) ([]rule, error) {
 		}
 		size, portable := f.element, f.anyWord
 		if s := w.values.structs[a.what]; s != nil {
-			size, portable = ofArch(s.size, arch), s.portable
+			size, portable = ofArch(s.size, arch)-w.skipped(a, arch), s.portable
 		}
+		skip := w.skipped(a, arch)
 		if word == 4 && !portable {
 			continue
 		}
@@ -1297,10 +1319,10 @@ func (w *writer) rules(arch string, word int, args []arg) ([]rule, error) {
 			size = 0
 		}
 		if a.entry {
-			entry = append(entry, rule{f.how, a.index, a.entryCount, flags, size, 0, 0})
+			entry = append(entry, rule{f.how, a.index, a.entryCount, flags, size, skip, 0})
 		}
 		if a.exit {
-			exit = append(exit, rule{f.how, a.index, a.exitCount, flags | ruleExit, size, 0, 0})
+			exit = append(exit, rule{f.how, a.index, a.exitCount, flags | ruleExit, size, skip, 0})
 		}
 	}
 	all := append(entry, exit...)
