@@ -479,6 +479,9 @@ enum swoll_call_flag {
 	SWOLL_CALL_CRED = 2,	/* may change ids or the name: SWOLL_CRED follows */
 	SWOLL_CALL_EXEC = 4,	/* never read again at exit: memory is another's */
 	SWOLL_CALL_FORK = 8,	/* returns twice; the child's return is no call */
+	SWOLL_CALL_STACK = 16,	/* rt_sigreturn: it has no argument; in place of one stands
+				 * where the mask lies that it restores. Its row has one
+				 * variant, so that other calls pay nothing for this. */
 };
 enum swoll_capture_how {
 	SWOLL_HOW_STRING = 1,	/* NUL-terminated */

@@ -358,7 +358,7 @@ func (v *view) appendJSONArg(dst []byte, a *syscalls.Arg) []byte {
 			return appendPointerJSON(dst, value)
 		}
 		return appendText(dst, c.Data, c.Status&(ringstore.CaptureCut|ringstore.CaptureFault) != 0)
-	case syscalls.FormatData, syscalls.FormatHexData, syscalls.FormatLinkBuf, syscalls.FormatPathBuf, syscalls.FormatSockopt:
+	case syscalls.FormatData, syscalls.FormatHexData, syscalls.FormatLinkBuf, syscalls.FormatPathBuf, syscalls.FormatSockopt, syscalls.FormatTextData:
 		if c == nil {
 			return appendPointerJSON(dst, value)
 		}
@@ -454,7 +454,34 @@ func (v *view) appendJSONArg(dst []byte, a *syscalls.Arg) []byte {
 		syscalls.FormatIfreq, syscalls.FormatPtrVal, syscalls.FormatOption, syscalls.FormatComm, syscalls.FormatVec,
 		syscalls.FormatResidency, syscalls.FormatNodes, syscalls.FormatMsgbuf, syscalls.FormatUserDesc:
 		return v.appendTargetOfJSON(dst, a, c)
-	case syscalls.FormatFutexOp, syscalls.FormatIoprio:
+	case syscalls.FormatSized, syscalls.FormatGrown:
+		s, b, inner := v.part(a)
+		if b == nil {
+			return appendPointerJSON(dst, value)
+		}
+		return appendStructJSON(dst, &s, b, inner...)
+	case syscalls.FormatPoints:
+		c := v.capture(a.Index, false, 0)
+		if value == 0 || v.length(a) == 0 || c == nil || len(c.Data) < a.Struct.Size {
+			return appendPointerJSON(dst, value)
+		}
+		// What is not read is null.
+		dst = appendStructJSON(append(dst, '['), a.Struct, c.Data)
+		if v.length(a) > 1 {
+			dst = append(dst, ",null"...)
+		}
+		return append(dst, ']')
+	case syscalls.FormatHandle:
+		_, after, kind, b, ok := v.handle(a)
+		if !ok || b == nil {
+			return appendPointerJSON(dst, value)
+		}
+		dst = append(dst, `{"handle_type":`...)
+		dst = strconv.AppendInt(dst, int64(kind), 10)
+		dst = append(dst, `,"f_handle":`...)
+		dst = appendText(dst, b, len(b) < int(after))
+		return append(dst, '}')
+	case syscalls.FormatFutexOp, syscalls.FormatIoprio, syscalls.FormatQcmd:
 		dst = append(dst, '"')
 		dst = v.appendArg(dst, a)
 		return append(dst, '"')
@@ -539,7 +566,7 @@ func appendNumberJSON(dst []byte, format syscalls.Format, set *syscalls.Set, v u
 		return append(dst, '"')
 	case syscalls.FormatPtr:
 		return appendPointerJSON(dst, v)
-	case syscalls.FormatMode, syscalls.FormatFileMode, syscalls.FormatDev, syscalls.FormatSignal, syscalls.FormatHandler:
+	case syscalls.FormatMode, syscalls.FormatFileMode, syscalls.FormatDev, syscalls.FormatSignal, syscalls.FormatHandler, syscalls.FormatErrno, syscalls.FormatKernelVersion:
 	default:
 		return appendPointerJSON(dst, v)
 	}

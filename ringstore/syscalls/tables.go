@@ -562,57 +562,57 @@ var table386 = []*Call{
 	170: &calls[119],
 	171: &calls[453],
 	172: &calls[454],
-	173: &calls[15],
-	174: &calls[455],
+	173: &calls[455],
+	174: &calls[456],
 	175: &calls[14],
 	176: &calls[127],
-	177: &calls[456],
-	178: &calls[457],
+	177: &calls[457],
+	178: &calls[458],
 	179: &calls[130],
-	180: &calls[458],
-	181: &calls[459],
+	180: &calls[459],
+	181: &calls[460],
 	182: &calls[92],
 	183: &calls[79],
 	184: &calls[125],
 	185: &calls[126],
-	186: &calls[460],
+	186: &calls[461],
 	187: &calls[40],
 	188: &calls[181],
 	189: &calls[182],
 	190: &calls[58],
-	191: &calls[461],
-	192: &calls[462],
-	193: &calls[463],
-	194: &calls[464],
-	195: &calls[465],
-	196: &calls[466],
-	197: &calls[467],
-	198: &calls[468],
-	199: &calls[469],
-	200: &calls[470],
-	201: &calls[471],
-	202: &calls[472],
-	203: &calls[473],
-	204: &calls[474],
-	205: &calls[475],
-	206: &calls[476],
-	207: &calls[477],
-	208: &calls[478],
-	209: &calls[479],
-	210: &calls[480],
-	211: &calls[481],
-	212: &calls[482],
-	213: &calls[483],
-	214: &calls[484],
-	215: &calls[485],
-	216: &calls[486],
+	191: &calls[462],
+	192: &calls[463],
+	193: &calls[464],
+	194: &calls[465],
+	195: &calls[466],
+	196: &calls[467],
+	197: &calls[468],
+	198: &calls[469],
+	199: &calls[470],
+	200: &calls[471],
+	201: &calls[472],
+	202: &calls[473],
+	203: &calls[474],
+	204: &calls[475],
+	205: &calls[476],
+	206: &calls[477],
+	207: &calls[478],
+	208: &calls[479],
+	209: &calls[480],
+	210: &calls[481],
+	211: &calls[482],
+	212: &calls[483],
+	213: &calls[484],
+	214: &calls[485],
+	215: &calls[486],
+	216: &calls[487],
 	217: &calls[155],
 	218: &calls[27],
 	219: &calls[28],
-	220: &calls[487],
-	221: &calls[488],
+	220: &calls[488],
+	221: &calls[489],
 	224: &calls[186],
-	225: &calls[489],
+	225: &calls[490],
 	226: &calls[188],
 	227: &calls[189],
 	228: &calls[190],
@@ -626,66 +626,66 @@ var table386 = []*Call{
 	236: &calls[198],
 	237: &calls[199],
 	238: &calls[200],
-	239: &calls[490],
-	240: &calls[491],
+	239: &calls[491],
+	240: &calls[492],
 	241: &calls[203],
 	242: &calls[204],
-	243: &calls[492],
+	243: &calls[493],
 	244: &calls[211],
-	245: &calls[493],
+	245: &calls[494],
 	246: &calls[207],
-	247: &calls[494],
+	247: &calls[495],
 	248: &calls[209],
 	249: &calls[210],
-	250: &calls[495],
+	250: &calls[496],
 	252: &calls[231],
-	253: &calls[496],
+	253: &calls[497],
 	254: &calls[213],
-	255: &calls[497],
-	256: &calls[498],
-	257: &calls[499],
+	255: &calls[498],
+	256: &calls[499],
+	257: &calls[500],
 	258: &calls[218],
-	259: &calls[500],
-	260: &calls[501],
-	261: &calls[502],
+	259: &calls[501],
+	260: &calls[502],
+	261: &calls[503],
 	262: &calls[225],
 	263: &calls[226],
-	264: &calls[503],
-	265: &calls[504],
-	266: &calls[505],
-	267: &calls[506],
-	268: &calls[507],
-	269: &calls[508],
+	264: &calls[504],
+	265: &calls[505],
+	266: &calls[506],
+	267: &calls[507],
+	268: &calls[508],
+	269: &calls[509],
 	270: &calls[234],
-	271: &calls[509],
-	272: &calls[510],
+	271: &calls[510],
+	272: &calls[511],
 	273: &calls[236],
-	274: &calls[511],
-	275: &calls[512],
-	276: &calls[513],
-	277: &calls[514],
+	274: &calls[512],
+	275: &calls[513],
+	276: &calls[514],
+	277: &calls[515],
 	278: &calls[241],
-	279: &calls[515],
-	280: &calls[516],
-	281: &calls[244],
-	282: &calls[517],
+	279: &calls[516],
+	280: &calls[517],
+	281: &calls[518],
+	282: &calls[519],
 	283: &calls[246],
-	284: &calls[518],
+	284: &calls[520],
 	286: &calls[248],
 	287: &calls[249],
-	288: &calls[250],
+	288: &calls[521],
 	289: &calls[251],
 	290: &calls[252],
 	291: &calls[253],
 	292: &calls[254],
 	293: &calls[255],
-	294: &calls[519],
+	294: &calls[522],
 	295: &calls[257],
 	296: &calls[258],
 	297: &calls[259],
 	298: &calls[260],
-	299: &calls[520],
-	300: &calls[521],
+	299: &calls[523],
+	300: &calls[524],
 	301: &calls[263],
 	302: &calls[264],
 	303: &calls[265],
@@ -693,53 +693,53 @@ var table386 = []*Call{
 	305: &calls[267],
 	306: &calls[268],
 	307: &calls[269],
-	308: &calls[522],
-	309: &calls[523],
-	310: &calls[524],
+	308: &calls[525],
+	309: &calls[526],
+	310: &calls[527],
 	311: &calls[273],
-	312: &calls[525],
+	312: &calls[528],
 	313: &calls[275],
-	314: &calls[526],
+	314: &calls[529],
 	315: &calls[276],
-	316: &calls[527],
-	317: &calls[528],
+	316: &calls[530],
+	317: &calls[531],
 	318: &calls[309],
-	319: &calls[529],
-	320: &calls[530],
+	319: &calls[532],
+	320: &calls[533],
 	321: &calls[282],
 	322: &calls[283],
 	323: &calls[284],
-	324: &calls[531],
-	325: &calls[532],
-	326: &calls[533],
+	324: &calls[534],
+	325: &calls[535],
+	326: &calls[536],
 	327: &calls[289],
 	328: &calls[290],
 	329: &calls[291],
 	330: &calls[292],
 	331: &calls[293],
 	332: &calls[294],
-	333: &calls[534],
-	334: &calls[535],
-	335: &calls[536],
-	336: &calls[537],
-	337: &calls[538],
+	333: &calls[537],
+	334: &calls[538],
+	335: &calls[539],
+	336: &calls[540],
+	337: &calls[541],
 	338: &calls[300],
-	339: &calls[539],
+	339: &calls[542],
 	340: &calls[302],
 	341: &calls[303],
 	342: &calls[304],
-	343: &calls[540],
+	343: &calls[543],
 	344: &calls[306],
-	345: &calls[541],
+	345: &calls[544],
 	346: &calls[308],
-	347: &calls[542],
-	348: &calls[543],
+	347: &calls[545],
+	348: &calls[546],
 	349: &calls[312],
 	350: &calls[313],
 	351: &calls[314],
 	352: &calls[315],
 	353: &calls[316],
-	354: &calls[544],
+	354: &calls[547],
 	355: &calls[318],
 	356: &calls[319],
 	357: &calls[321],
@@ -751,61 +751,61 @@ var table386 = []*Call{
 	363: &calls[50],
 	364: &calls[288],
 	365: &calls[55],
-	366: &calls[545],
+	366: &calls[548],
 	367: &calls[51],
 	368: &calls[52],
 	369: &calls[44],
-	370: &calls[546],
+	370: &calls[549],
 	371: &calls[45],
-	372: &calls[547],
+	372: &calls[550],
 	373: &calls[48],
 	374: &calls[323],
 	375: &calls[324],
 	376: &calls[325],
 	377: &calls[326],
-	378: &calls[548],
-	379: &calls[549],
-	380: &calls[550],
-	381: &calls[551],
+	378: &calls[551],
+	379: &calls[552],
+	380: &calls[553],
+	381: &calls[554],
 	382: &calls[331],
 	383: &calls[332],
-	384: &calls[552],
-	385: &calls[333],
+	384: &calls[555],
+	385: &calls[556],
 	386: &calls[334],
 	393: &calls[64],
-	394: &calls[66],
+	394: &calls[557],
 	395: &calls[29],
-	396: &calls[31],
+	396: &calls[558],
 	397: &calls[30],
 	398: &calls[67],
 	399: &calls[68],
-	400: &calls[553],
-	401: &calls[554],
-	402: &calls[71],
-	403: &calls[555],
-	404: &calls[556],
-	405: &calls[557],
-	406: &calls[558],
-	407: &calls[559],
-	408: &calls[560],
-	409: &calls[561],
-	410: &calls[562],
-	411: &calls[563],
-	412: &calls[564],
-	413: &calls[565],
-	414: &calls[566],
-	416: &calls[567],
-	417: &calls[568],
-	418: &calls[569],
-	419: &calls[570],
-	420: &calls[571],
-	421: &calls[572],
-	422: &calls[573],
-	423: &calls[574],
-	424: &calls[575],
+	400: &calls[559],
+	401: &calls[560],
+	402: &calls[561],
+	403: &calls[562],
+	404: &calls[563],
+	405: &calls[564],
+	406: &calls[565],
+	407: &calls[566],
+	408: &calls[567],
+	409: &calls[568],
+	410: &calls[569],
+	411: &calls[570],
+	412: &calls[571],
+	413: &calls[572],
+	414: &calls[573],
+	416: &calls[574],
+	417: &calls[575],
+	418: &calls[576],
+	419: &calls[577],
+	420: &calls[578],
+	421: &calls[579],
+	422: &calls[580],
+	423: &calls[581],
+	424: &calls[582],
 	425: &calls[338],
 	426: &calls[339],
-	427: &calls[340],
+	427: &calls[583],
 	428: &calls[341],
 	429: &calls[342],
 	430: &calls[343],
@@ -813,13 +813,13 @@ var table386 = []*Call{
 	432: &calls[345],
 	433: &calls[346],
 	434: &calls[347],
-	435: &calls[576],
+	435: &calls[584],
 	436: &calls[349],
 	437: &calls[350],
 	438: &calls[351],
 	439: &calls[352],
-	440: &calls[577],
-	441: &calls[578],
+	440: &calls[585],
+	441: &calls[586],
 	442: &calls[355],
 	443: &calls[356],
 	444: &calls[357],
@@ -860,7 +860,7 @@ var tableX32 = []*Call{
 	6:   &calls[6],
 	7:   &calls[7],
 	8:   &calls[8],
-	9:   &calls[579],
+	9:   &calls[587],
 	10:  &calls[440],
 	11:  &calls[11],
 	12:  &calls[12],
@@ -877,7 +877,7 @@ var tableX32 = []*Call{
 	28:  &calls[28],
 	29:  &calls[29],
 	30:  &calls[30],
-	31:  &calls[31],
+	31:  &calls[588],
 	32:  &calls[32],
 	33:  &calls[33],
 	34:  &calls[34],
@@ -897,7 +897,7 @@ var tableX32 = []*Call{
 	51:  &calls[51],
 	52:  &calls[52],
 	53:  &calls[53],
-	56:  &calls[580],
+	56:  &calls[589],
 	57:  &calls[57],
 	58:  &calls[58],
 	60:  &calls[60],
@@ -906,19 +906,19 @@ var tableX32 = []*Call{
 	63:  &calls[63],
 	64:  &calls[64],
 	65:  &calls[65],
-	66:  &calls[66],
+	66:  &calls[590],
 	67:  &calls[67],
 	68:  &calls[68],
-	69:  &calls[553],
-	70:  &calls[554],
-	71:  &calls[71],
-	72:  &calls[581],
+	69:  &calls[559],
+	70:  &calls[560],
+	71:  &calls[591],
+	72:  &calls[592],
 	73:  &calls[73],
 	74:  &calls[74],
 	75:  &calls[75],
 	76:  &calls[76],
 	77:  &calls[77],
-	78:  &calls[582],
+	78:  &calls[593],
 	79:  &calls[79],
 	80:  &calls[80],
 	81:  &calls[81],
@@ -939,7 +939,7 @@ var tableX32 = []*Call{
 	96:  &calls[96],
 	97:  &calls[97],
 	98:  &calls[98],
-	99:  &calls[583],
+	99:  &calls[594],
 	100: &calls[100],
 	102: &calls[102],
 	103: &calls[103],
@@ -971,8 +971,8 @@ var tableX32 = []*Call{
 	133: &calls[133],
 	135: &calls[135],
 	136: &calls[136],
-	137: &calls[584],
-	138: &calls[585],
+	137: &calls[595],
+	138: &calls[596],
 	139: &calls[139],
 	140: &calls[140],
 	141: &calls[141],
@@ -990,9 +990,9 @@ var tableX32 = []*Call{
 	153: &calls[153],
 	154: &calls[154],
 	155: &calls[155],
-	157: &calls[586],
-	158: &calls[552],
-	159: &calls[587],
+	157: &calls[597],
+	158: &calls[555],
+	159: &calls[598],
 	160: &calls[160],
 	161: &calls[161],
 	162: &calls[162],
@@ -1039,8 +1039,8 @@ var tableX32 = []*Call{
 	210: &calls[210],
 	212: &calls[212],
 	213: &calls[213],
-	216: &calls[499],
-	217: &calls[487],
+	216: &calls[500],
+	217: &calls[488],
 	218: &calls[218],
 	219: &calls[219],
 	220: &calls[220],
@@ -1057,29 +1057,29 @@ var tableX32 = []*Call{
 	232: &calls[232],
 	233: &calls[233],
 	234: &calls[234],
-	235: &calls[509],
-	237: &calls[511],
-	238: &calls[513],
-	239: &calls[512],
-	240: &calls[588],
+	235: &calls[510],
+	237: &calls[512],
+	238: &calls[514],
+	239: &calls[513],
+	240: &calls[599],
 	241: &calls[241],
 	242: &calls[242],
 	243: &calls[243],
-	245: &calls[589],
+	245: &calls[600],
 	248: &calls[248],
 	249: &calls[249],
-	250: &calls[250],
+	250: &calls[521],
 	251: &calls[251],
 	252: &calls[252],
 	253: &calls[253],
 	254: &calls[254],
 	255: &calls[255],
-	256: &calls[519],
+	256: &calls[522],
 	257: &calls[257],
 	258: &calls[258],
 	259: &calls[259],
 	260: &calls[260],
-	261: &calls[520],
+	261: &calls[523],
 	262: &calls[262],
 	263: &calls[263],
 	264: &calls[264],
@@ -1088,13 +1088,13 @@ var tableX32 = []*Call{
 	267: &calls[267],
 	268: &calls[268],
 	269: &calls[269],
-	270: &calls[590],
+	270: &calls[601],
 	271: &calls[271],
-	272: &calls[524],
+	272: &calls[527],
 	275: &calls[275],
 	276: &calls[276],
 	277: &calls[277],
-	280: &calls[530],
+	280: &calls[533],
 	281: &calls[281],
 	282: &calls[282],
 	283: &calls[283],
@@ -1109,13 +1109,13 @@ var tableX32 = []*Call{
 	292: &calls[292],
 	293: &calls[293],
 	294: &calls[294],
-	298: &calls[537],
+	298: &calls[540],
 	300: &calls[300],
-	301: &calls[591],
+	301: &calls[602],
 	302: &calls[302],
 	303: &calls[303],
 	304: &calls[304],
-	305: &calls[592],
+	305: &calls[603],
 	306: &calls[306],
 	308: &calls[308],
 	309: &calls[309],
@@ -1124,25 +1124,25 @@ var tableX32 = []*Call{
 	314: &calls[314],
 	315: &calls[315],
 	316: &calls[316],
-	317: &calls[593],
+	317: &calls[604],
 	318: &calls[318],
 	319: &calls[319],
-	320: &calls[594],
+	320: &calls[605],
 	321: &calls[321],
 	323: &calls[323],
 	324: &calls[324],
 	325: &calls[325],
 	326: &calls[326],
-	329: &calls[550],
-	330: &calls[551],
+	329: &calls[553],
+	330: &calls[554],
 	331: &calls[331],
 	332: &calls[332],
 	333: &calls[333],
 	334: &calls[334],
-	424: &calls[575],
+	424: &calls[582],
 	425: &calls[338],
 	426: &calls[339],
-	427: &calls[340],
+	427: &calls[583],
 	428: &calls[341],
 	429: &calls[342],
 	430: &calls[343],
@@ -1155,7 +1155,7 @@ var tableX32 = []*Call{
 	437: &calls[350],
 	438: &calls[351],
 	439: &calls[352],
-	440: &calls[577],
+	440: &calls[585],
 	441: &calls[354],
 	442: &calls[355],
 	443: &calls[356],
@@ -1186,41 +1186,41 @@ var tableX32 = []*Call{
 	468: &calls[381],
 	469: &calls[382],
 	512: &calls[13],
-	513: &calls[15],
+	513: &calls[455],
 	514: &calls[401],
 	515: &calls[446],
 	516: &calls[447],
 	517: &calls[45],
-	518: &calls[546],
-	519: &calls[547],
+	518: &calls[549],
+	519: &calls[550],
 	520: &calls[59],
-	521: &calls[390],
+	521: &calls[606],
 	522: &calls[127],
-	523: &calls[595],
-	524: &calls[457],
+	523: &calls[607],
+	524: &calls[458],
 	525: &calls[131],
-	526: &calls[500],
-	527: &calls[244],
+	526: &calls[608],
+	527: &calls[609],
 	528: &calls[246],
-	529: &calls[596],
+	529: &calls[610],
 	530: &calls[273],
-	531: &calls[525],
-	532: &calls[527],
-	533: &calls[597],
-	534: &calls[598],
-	535: &calls[599],
-	536: &calls[536],
-	537: &calls[600],
-	538: &calls[541],
-	539: &calls[542],
-	540: &calls[543],
-	541: &calls[601],
+	531: &calls[528],
+	532: &calls[530],
+	533: &calls[611],
+	534: &calls[612],
+	535: &calls[613],
+	536: &calls[539],
+	537: &calls[614],
+	538: &calls[544],
+	539: &calls[545],
+	540: &calls[546],
+	541: &calls[615],
 	542: &calls[55],
-	543: &calls[493],
+	543: &calls[494],
 	544: &calls[209],
 	545: &calls[322],
-	546: &calls[602],
-	547: &calls[603],
+	546: &calls[616],
+	547: &calls[617],
 }
 
 var tableARM64 = []*Call{
@@ -1245,11 +1245,11 @@ var tableARM64 = []*Call{
 	18:  &calls[212],
 	19:  &calls[290],
 	20:  &calls[291],
-	21:  &calls[604],
-	22:  &calls[605],
+	21:  &calls[618],
+	22:  &calls[619],
 	23:  &calls[32],
-	24:  &calls[606],
-	25:  &calls[607],
+	24:  &calls[620],
+	25:  &calls[621],
 	26:  &calls[294],
 	27:  &calls[254],
 	28:  &calls[255],
@@ -1280,10 +1280,10 @@ var tableARM64 = []*Call{
 	53:  &calls[268],
 	54:  &calls[260],
 	55:  &calls[93],
-	56:  &calls[608],
+	56:  &calls[622],
 	57:  &calls[3],
 	58:  &calls[153],
-	59:  &calls[609],
+	59:  &calls[623],
 	60:  &calls[179],
 	61:  &calls[217],
 	62:  &calls[8],
@@ -1303,8 +1303,8 @@ var tableARM64 = []*Call{
 	76:  &calls[275],
 	77:  &calls[276],
 	78:  &calls[267],
-	79:  &calls[610],
-	80:  &calls[611],
+	79:  &calls[624],
+	80:  &calls[625],
 	81:  &calls[162],
 	82:  &calls[74],
 	83:  &calls[75],
@@ -1341,7 +1341,7 @@ var tableARM64 = []*Call{
 	114: &calls[229],
 	115: &calls[230],
 	116: &calls[103],
-	117: &calls[101],
+	117: &calls[626],
 	118: &calls[142],
 	119: &calls[144],
 	120: &calls[145],
@@ -1404,18 +1404,18 @@ var tableARM64 = []*Call{
 	177: &calls[108],
 	178: &calls[186],
 	179: &calls[99],
-	180: &calls[612],
+	180: &calls[627],
 	181: &calls[241],
 	182: &calls[242],
 	183: &calls[243],
 	184: &calls[244],
-	185: &calls[613],
+	185: &calls[628],
 	186: &calls[68],
 	187: &calls[71],
 	188: &calls[70],
 	189: &calls[69],
 	190: &calls[64],
-	191: &calls[66],
+	191: &calls[629],
 	192: &calls[220],
 	193: &calls[65],
 	194: &calls[29],
@@ -1444,13 +1444,13 @@ var tableARM64 = []*Call{
 	217: &calls[248],
 	218: &calls[249],
 	219: &calls[250],
-	220: &calls[614],
+	220: &calls[630],
 	221: &calls[59],
-	222: &calls[615],
+	222: &calls[631],
 	223: &calls[221],
 	224: &calls[167],
 	225: &calls[168],
-	226: &calls[616],
+	226: &calls[632],
 	227: &calls[26],
 	228: &calls[149],
 	229: &calls[150],
@@ -1458,7 +1458,7 @@ var tableARM64 = []*Call{
 	231: &calls[152],
 	232: &calls[27],
 	233: &calls[28],
-	234: &calls[617],
+	234: &calls[633],
 	235: &calls[237],
 	236: &calls[239],
 	237: &calls[238],
@@ -1470,10 +1470,10 @@ var tableARM64 = []*Call{
 	243: &calls[299],
 	260: &calls[61],
 	261: &calls[302],
-	262: &calls[618],
+	262: &calls[634],
 	263: &calls[301],
 	264: &calls[303],
-	265: &calls[619],
+	265: &calls[635],
 	266: &calls[305],
 	267: &calls[306],
 	268: &calls[308],
@@ -1496,7 +1496,7 @@ var tableARM64 = []*Call{
 	285: &calls[326],
 	286: &calls[327],
 	287: &calls[328],
-	288: &calls[620],
+	288: &calls[636],
 	289: &calls[330],
 	290: &calls[331],
 	291: &calls[332],
@@ -1516,11 +1516,11 @@ var tableARM64 = []*Call{
 	434: &calls[347],
 	435: &calls[348],
 	436: &calls[349],
-	437: &calls[621],
+	437: &calls[637],
 	438: &calls[351],
 	439: &calls[352],
 	440: &calls[353],
-	441: &calls[622],
+	441: &calls[638],
 	442: &calls[355],
 	443: &calls[356],
 	444: &calls[357],
@@ -1624,7 +1624,9 @@ var calls = [...]Call{
 		{Name: "oset", Index: 2, Format: FormatSigset, Count: 0xfe, Out: Filled},
 		{Name: "sigsetsize", Index: 3, Format: FormatSize},
 	}, Rules: []Rule{{HowBytes, 1, 0xfe, 0, 8, 0, 0}, {HowBytes, 2, 0xfe, 2, 8, 0, 0}}},
-	{Name: "rt_sigreturn", Class: "Signals", Group: "Handling", NArgs: 0, Args: nil},
+	{Name: "rt_sigreturn", Class: "Signals", Group: "Handling", NArgs: 1, Args: []Arg{
+		{Name: "mask", Index: 0, Format: FormatStruct, Struct: &structSigmask, Count: 0xfe},
+	}, Rules: []Rule{{HowBytes, 0, 0xfe, 0, 8, 0, 0}}, Flags: Exec | Stack},
 	{Name: "ioctl", Class: "FileSystem", Group: "Devices", NArgs: 3, Args: []Arg{
 		{Name: "fd", Index: 0, Format: FormatFD},
 		{Name: "cmd", Index: 1, Format: FormatIoctl, Set: &setIoctl},
@@ -1803,7 +1805,28 @@ var calls = [...]Call{
 		{Name: "shmid", Index: 0, Format: FormatInt},
 		{Name: "cmd", Index: 1, Format: FormatValue, Set: &setShmctl},
 		{Name: "buf", Index: 2, Format: FormatPtr},
-	}},
+	}, Variants: []Variant{
+		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x2, 0xd, 0xf}}}, Args: []Arg{
+			{Name: "shmid", Index: 0, Format: FormatInt},
+			{Name: "cmd", Index: 1, Format: FormatValue, Set: &setShmctl},
+			{Name: "buf", Index: 2, Format: FormatStruct, Struct: &structShmidDs, Count: 0xfe, Out: Filled},
+		}, Rules: []Rule{{HowBytes, 2, 0xfe, 2, 96, 0, 0}}, Keys: []uint64{0xffffffff00000002, 0xffffffff0000000d, 0xffffffff0000000f}},
+		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x1}}}, Args: []Arg{
+			{Name: "shmid", Index: 0, Format: FormatInt},
+			{Name: "cmd", Index: 1, Format: FormatValue, Set: &setShmctl},
+			{Name: "buf", Index: 2, Format: FormatStruct, Struct: &structShmidSet, Count: 0xfe},
+		}, Rules: []Rule{{HowBytes, 2, 0xfe, 0, 48, 0, 0}}, Keys: []uint64{0xffffffff00000001}},
+		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x3}}}, Args: []Arg{
+			{Name: "shmid", Index: 0, Format: FormatInt},
+			{Name: "cmd", Index: 1, Format: FormatValue, Set: &setShmctl},
+			{Name: "buf", Index: 2, Format: FormatStruct, Struct: &structShminfo, Count: 0xfe, Out: Filled},
+		}, Rules: []Rule{{HowBytes, 2, 0xfe, 2, 40, 0, 0}}, Keys: []uint64{0xffffffff00000003}},
+		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0xe}}}, Args: []Arg{
+			{Name: "shmid", Index: 0, Format: FormatInt},
+			{Name: "cmd", Index: 1, Format: FormatValue, Set: &setShmctl},
+			{Name: "buf", Index: 2, Format: FormatStruct, Struct: &structShmInfo, Count: 0xfe, Out: Filled},
+		}, Rules: []Rule{{HowBytes, 2, 0xfe, 2, 48, 0, 0}}, Keys: []uint64{0xffffffff0000000e}},
+	}, Select: &Select{1, 0xff, 0xffffffff}},
 	{Name: "dup", Class: "FileSystem", Group: "Files", NArgs: 1, Args: []Arg{
 		{Name: "fd", Index: 0, Format: FormatFD},
 	}, Ret: Ret{Format: RetFD}},
@@ -1932,9 +1955,9 @@ var calls = [...]Call{
 			{Name: "fd", Index: 0, Format: FormatFD},
 			{Name: "level", Index: 1, Format: FormatValue, Set: &setSol},
 			{Name: "optname", Index: 2, Format: FormatValue, Set: &setSo},
-			{Name: "optval", Index: 3, Format: FormatStruct, Struct: &structLinger, Count: 0xfe},
+			{Name: "optval", Index: 3, Format: FormatSized, Struct: &structLinger, Count: 0x4},
 			{Name: "optlen", Index: 4, Format: FormatInt},
-		}, Rules: []Rule{{HowBytes, 3, 0xfe, 0, 8, 0, 0}}, Keys: []uint64{0xd00000001}},
+		}, Rules: []Rule{{HowBytes, 3, 0x4, 0, 1, 0, 0}}, Keys: []uint64{0xd00000001}},
 		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x1}}, {Arg: 2, Mask: 0xffffffff, Values: []uint64{0x1a, 0x33}}}, Args: []Arg{
 			{Name: "fd", Index: 0, Format: FormatFD},
 			{Name: "level", Index: 1, Format: FormatValue, Set: &setSol},
@@ -1946,16 +1969,44 @@ var calls = [...]Call{
 			{Name: "fd", Index: 0, Format: FormatFD},
 			{Name: "level", Index: 1, Format: FormatValue, Set: &setSol},
 			{Name: "optname", Index: 2, Format: FormatValue, Set: &setIp},
-			{Name: "optval", Index: 3, Format: FormatStruct, Struct: &structIpMreq, Count: 0xfe},
+			{Name: "optval", Index: 3, Format: FormatSized, Struct: &structIpMreq, Count: 0x4},
 			{Name: "optlen", Index: 4, Format: FormatInt},
-		}, Rules: []Rule{{HowBytes, 3, 0xfe, 0, 8, 0, 0}}, Keys: []uint64{0x2300000000, 0x2400000000}},
+		}, Rules: []Rule{{HowBytes, 3, 0x4, 0, 1, 0, 0}}, Keys: []uint64{0x2300000000, 0x2400000000}},
 		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x29}}, {Arg: 2, Mask: 0xffffffff, Values: []uint64{0x14, 0x15}}}, Args: []Arg{
 			{Name: "fd", Index: 0, Format: FormatFD},
 			{Name: "level", Index: 1, Format: FormatValue, Set: &setSol},
 			{Name: "optname", Index: 2, Format: FormatValue, Set: &setIpv6},
-			{Name: "optval", Index: 3, Format: FormatStruct, Struct: &structIpv6Mreq, Count: 0xfe},
+			{Name: "optval", Index: 3, Format: FormatSized, Struct: &structIpv6Mreq, Count: 0x4},
 			{Name: "optlen", Index: 4, Format: FormatInt},
-		}, Rules: []Rule{{HowBytes, 3, 0xfe, 0, 20, 0, 0}}, Keys: []uint64{0x1400000029, 0x1500000029}},
+		}, Rules: []Rule{{HowBytes, 3, 0x4, 0, 1, 0, 0}}, Keys: []uint64{0x1400000029, 0x1500000029}},
+		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x0, 0x29}}, {Arg: 2, Mask: 0xffffffff, Values: []uint64{0x2a, 0x2d}}}, Args: []Arg{
+			{Name: "fd", Index: 0, Format: FormatFD},
+			{Name: "level", Index: 1, Format: FormatValue, Set: &setSol},
+			{Name: "optname", Index: 2, Format: FormatValue, Set: &setIp},
+			{Name: "optval", Index: 3, Format: FormatSized, Struct: &structGroupReq, Count: 0x4},
+			{Name: "optlen", Index: 4, Format: FormatInt},
+		}, Rules: []Rule{{HowBytes, 3, 0x4, 0, 1, 0, 0}}, Keys: []uint64{0x2a00000000, 0x2d00000000, 0x2a00000029, 0x2d00000029}},
+		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0xff}}, {Arg: 2, Mask: 0xffffffff, Values: []uint64{0x1}}}, Args: []Arg{
+			{Name: "fd", Index: 0, Format: FormatFD},
+			{Name: "level", Index: 1, Format: FormatValue, Set: &setSol},
+			{Name: "optname", Index: 2, Format: FormatValue, Set: &setSolraw},
+			{Name: "optval", Index: 3, Format: FormatStruct, Struct: &structIcmpFilter, Count: 0xfe},
+			{Name: "optlen", Index: 4, Format: FormatInt},
+		}, Rules: []Rule{{HowBytes, 3, 0xfe, 0, 4, 0, 0}}, Keys: []uint64{0x1000000ff}},
+		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x107}}, {Arg: 2, Mask: 0xffffffff, Values: []uint64{0x5, 0xd}}}, Args: []Arg{
+			{Name: "fd", Index: 0, Format: FormatFD},
+			{Name: "level", Index: 1, Format: FormatValue, Set: &setSol},
+			{Name: "optname", Index: 2, Format: FormatValue, Set: &setSolpacket},
+			{Name: "optval", Index: 3, Format: FormatSized, Struct: &structTpacketReq, Count: 0x4},
+			{Name: "optlen", Index: 4, Format: FormatInt},
+		}, Rules: []Rule{{HowBytes, 3, 0x4, 0, 1, 0, 0}}, Keys: []uint64{0x500000107, 0xd00000107}},
+		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0xff}}}, Args: []Arg{
+			{Name: "fd", Index: 0, Format: FormatFD},
+			{Name: "level", Index: 1, Format: FormatValue, Set: &setSol},
+			{Name: "optname", Index: 2, Format: FormatValue, Set: &setSolraw},
+			{Name: "optval", Index: 3, Format: FormatSockopt, Count: 0x4},
+			{Name: "optlen", Index: 4, Format: FormatInt},
+		}},
 		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x1}}}, Args: []Arg{
 			{Name: "fd", Index: 0, Format: FormatFD},
 			{Name: "level", Index: 1, Format: FormatValue, Set: &setSol},
@@ -2024,16 +2075,23 @@ var calls = [...]Call{
 			{Name: "fd", Index: 0, Format: FormatFD},
 			{Name: "level", Index: 1, Format: FormatValue, Set: &setSol},
 			{Name: "optname", Index: 2, Format: FormatValue, Set: &setSo},
-			{Name: "optval", Index: 3, Format: FormatStruct, Struct: &structLinger, Count: 0xfe, Out: Filled},
+			{Name: "optval", Index: 3, Format: FormatSized, Struct: &structLinger, Count: 0x4, Out: Filled},
 			{Name: "optlen", Index: 4, Format: FormatSocklen, Count: 0xfe, Out: Filled},
-		}, Rules: []Rule{{HowBytes, 4, 0xfe, 0, 4, 0, 0}, {HowBytes, 3, 0xfe, 2, 8, 0, 0}, {HowBytes, 4, 0xfe, 2, 4, 0, 0}}, Keys: []uint64{0xd00000001}},
+		}, Rules: []Rule{{HowBytes, 4, 0xfe, 0, 4, 0, 0}, {HowOption, 3, 0x4, 2, 1, 0, 0}, {HowBytes, 4, 0xfe, 2, 4, 0, 0}}, Keys: []uint64{0xd00000001}},
 		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x1}}, {Arg: 2, Mask: 0xffffffff, Values: []uint64{0x11}}}, Args: []Arg{
 			{Name: "fd", Index: 0, Format: FormatFD},
 			{Name: "level", Index: 1, Format: FormatValue, Set: &setSol},
 			{Name: "optname", Index: 2, Format: FormatValue, Set: &setSo},
-			{Name: "optval", Index: 3, Format: FormatStruct, Struct: &structUcred, Count: 0xfe, Out: Filled},
+			{Name: "optval", Index: 3, Format: FormatSized, Struct: &structUcred, Count: 0x4, Out: Filled},
 			{Name: "optlen", Index: 4, Format: FormatSocklen, Count: 0xfe, Out: Filled},
-		}, Rules: []Rule{{HowBytes, 4, 0xfe, 0, 4, 0, 0}, {HowBytes, 3, 0xfe, 2, 12, 0, 0}, {HowBytes, 4, 0xfe, 2, 4, 0, 0}}, Keys: []uint64{0x1100000001}},
+		}, Rules: []Rule{{HowBytes, 4, 0xfe, 0, 4, 0, 0}, {HowOption, 3, 0x4, 2, 1, 0, 0}, {HowBytes, 4, 0xfe, 2, 4, 0, 0}}, Keys: []uint64{0x1100000001}},
+		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x107}}, {Arg: 2, Mask: 0xffffffff, Values: []uint64{0x6}}}, Args: []Arg{
+			{Name: "fd", Index: 0, Format: FormatFD},
+			{Name: "level", Index: 1, Format: FormatValue, Set: &setSol},
+			{Name: "optname", Index: 2, Format: FormatValue, Set: &setSolpacket},
+			{Name: "optval", Index: 3, Format: FormatSized, Struct: &structTpacketStats, Count: 0x4, Out: Filled},
+			{Name: "optlen", Index: 4, Format: FormatSocklen, Count: 0xfe, Out: Filled},
+		}, Rules: []Rule{{HowBytes, 4, 0xfe, 0, 4, 0, 0}, {HowOption, 3, 0x4, 2, 1, 0, 0}, {HowBytes, 4, 0xfe, 2, 4, 0, 0}}, Keys: []uint64{0x600000107}},
 		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x1}}, {Arg: 2, Mask: 0xffffffff, Values: []uint64{0x1a}}}, Args: []Arg{
 			{Name: "fd", Index: 0, Format: FormatFD},
 			{Name: "level", Index: 1, Format: FormatValue, Set: &setSol},
@@ -2090,6 +2148,27 @@ var calls = [...]Call{
 			{Name: "optval", Index: 3, Format: FormatOption, Count: 0x4, Out: Filled},
 			{Name: "optlen", Index: 4, Format: FormatSocklen, Count: 0xfe, Out: Filled},
 		}},
+		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x107}}}, Args: []Arg{
+			{Name: "fd", Index: 0, Format: FormatFD},
+			{Name: "level", Index: 1, Format: FormatValue, Set: &setSol},
+			{Name: "optname", Index: 2, Format: FormatValue, Set: &setSolpacket},
+			{Name: "optval", Index: 3, Format: FormatOption, Count: 0x4, Out: Filled},
+			{Name: "optlen", Index: 4, Format: FormatSocklen, Count: 0xfe, Out: Filled},
+		}},
+		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x10e}}}, Args: []Arg{
+			{Name: "fd", Index: 0, Format: FormatFD},
+			{Name: "level", Index: 1, Format: FormatValue, Set: &setSol},
+			{Name: "optname", Index: 2, Format: FormatValue, Set: &setSolnetlink},
+			{Name: "optval", Index: 3, Format: FormatOption, Count: 0x4, Out: Filled},
+			{Name: "optlen", Index: 4, Format: FormatSocklen, Count: 0xfe, Out: Filled},
+		}},
+		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0xff}}}, Args: []Arg{
+			{Name: "fd", Index: 0, Format: FormatFD},
+			{Name: "level", Index: 1, Format: FormatValue, Set: &setSol},
+			{Name: "optname", Index: 2, Format: FormatValue, Set: &setSolraw},
+			{Name: "optval", Index: 3, Format: FormatOption, Count: 0x4, Out: Filled},
+			{Name: "optlen", Index: 4, Format: FormatSocklen, Count: 0xfe, Out: Filled},
+		}},
 	}, Rules: []Rule{{HowBytes, 4, 0xfe, 0, 4, 0, 0}, {HowOption, 3, 0x4, 2, 1, 0, 0}, {HowBytes, 4, 0xfe, 2, 4, 0, 0}}, Select: &Select{1, 0x2, 0xffffffff}},
 	{Name: "clone", Class: "Process", Group: "Creation", NArgs: 5, Args: []Arg{
 		{Name: "child_stack", Index: 1, Format: FormatPtr, Named: true},
@@ -2136,7 +2215,26 @@ var calls = [...]Call{
 		{Name: "semnum", Index: 1, Format: FormatInt},
 		{Name: "cmd", Index: 2, Format: FormatValue, Set: &setSemctl},
 		{Name: "arg", Index: 3, Format: FormatPtr},
-	}},
+	}, Variants: []Variant{
+		{When: []Cond{{Arg: 2, Mask: 0xffffffff, Values: []uint64{0x2, 0x12, 0x14}}}, Args: []Arg{
+			{Name: "semid", Index: 0, Format: FormatInt},
+			{Name: "semnum", Index: 1, Format: FormatInt},
+			{Name: "cmd", Index: 2, Format: FormatValue, Set: &setSemctl},
+			{Name: "arg", Index: 3, Format: FormatStruct, Struct: &structSemidDs, Count: 0xfe, Out: Filled},
+		}, Rules: []Rule{{HowBytes, 3, 0xfe, 2, 88, 0, 0}}, Keys: []uint64{0xffffffff00000002, 0xffffffff00000012, 0xffffffff00000014}},
+		{When: []Cond{{Arg: 2, Mask: 0xffffffff, Values: []uint64{0x1}}}, Args: []Arg{
+			{Name: "semid", Index: 0, Format: FormatInt},
+			{Name: "semnum", Index: 1, Format: FormatInt},
+			{Name: "cmd", Index: 2, Format: FormatValue, Set: &setSemctl},
+			{Name: "arg", Index: 3, Format: FormatStruct, Struct: &structSemidSet, Count: 0xfe},
+		}, Rules: []Rule{{HowBytes, 3, 0xfe, 0, 48, 0, 0}}, Keys: []uint64{0xffffffff00000001}},
+		{When: []Cond{{Arg: 2, Mask: 0xffffffff, Values: []uint64{0x3, 0x13}}}, Args: []Arg{
+			{Name: "semid", Index: 0, Format: FormatInt},
+			{Name: "semnum", Index: 1, Format: FormatInt},
+			{Name: "cmd", Index: 2, Format: FormatValue, Set: &setSemctl},
+			{Name: "arg", Index: 3, Format: FormatStruct, Struct: &structSeminfo, Count: 0xfe, Out: Filled},
+		}, Rules: []Rule{{HowBytes, 3, 0xfe, 2, 40, 0, 0}}, Keys: []uint64{0xffffffff00000003, 0xffffffff00000013}},
+	}, Select: &Select{2, 0xff, 0xffffffff}},
 	{Name: "shmdt", Class: "IPC", Group: "SharedMemory", NArgs: 1, Args: []Arg{
 		{Name: "shmaddr", Index: 0, Format: FormatPtr},
 	}},
@@ -2161,7 +2259,23 @@ var calls = [...]Call{
 		{Name: "msqid", Index: 0, Format: FormatInt},
 		{Name: "cmd", Index: 1, Format: FormatValue, Set: &setMsgctl},
 		{Name: "buf", Index: 2, Format: FormatPtr},
-	}},
+	}, Variants: []Variant{
+		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x2, 0xb, 0xd}}}, Args: []Arg{
+			{Name: "msqid", Index: 0, Format: FormatInt},
+			{Name: "cmd", Index: 1, Format: FormatValue, Set: &setMsgctl},
+			{Name: "buf", Index: 2, Format: FormatStruct, Struct: &structMsqidDs, Count: 0xfe, Out: Filled},
+		}, Rules: []Rule{{HowBytes, 2, 0xfe, 2, 104, 0, 0}}, Keys: []uint64{0xffffffff00000002, 0xffffffff0000000b, 0xffffffff0000000d}},
+		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x1}}}, Args: []Arg{
+			{Name: "msqid", Index: 0, Format: FormatInt},
+			{Name: "cmd", Index: 1, Format: FormatValue, Set: &setMsgctl},
+			{Name: "buf", Index: 2, Format: FormatStruct, Struct: &structMsqidSet, Count: 0xfe},
+		}, Rules: []Rule{{HowBytes, 2, 0xfe, 0, 96, 0, 0}}, Keys: []uint64{0xffffffff00000001}},
+		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x3, 0xc}}}, Args: []Arg{
+			{Name: "msqid", Index: 0, Format: FormatInt},
+			{Name: "cmd", Index: 1, Format: FormatValue, Set: &setMsgctl},
+			{Name: "buf", Index: 2, Format: FormatStruct, Struct: &structMsginfo, Count: 0xfe, Out: Filled},
+		}, Rules: []Rule{{HowBytes, 2, 0xfe, 2, 32, 0, 0}}, Keys: []uint64{0xffffffff00000003, 0xffffffff0000000c}},
+	}, Select: &Select{1, 0xff, 0xffffffff}},
 	{Name: "fcntl", Class: "FileSystem", Group: "Files", NArgs: 3, Args: []Arg{
 		{Name: "fd", Index: 0, Format: FormatFD},
 		{Name: "cmd", Index: 1, Format: FormatValue, Set: &setFcntl},
@@ -2364,8 +2478,93 @@ var calls = [...]Call{
 		{Name: "request", Index: 0, Format: FormatValue, Set: &setPtrace, Wide: true},
 		{Name: "pid", Index: 1, Format: FormatPID},
 		{Name: "addr", Index: 2, Format: FormatPtr},
-		{Name: "data", Index: 3, Format: FormatHex},
-	}},
+		{Name: "data", Index: 3, Format: FormatPtr},
+	}, Variants: []Variant{
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x0}}}, Args: []Arg{
+			{Name: "request", Index: 0, Format: FormatValue, Set: &setPtrace, Wide: true},
+		}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x10, 0x8, 0x4207, 0x4208}}}, Args: []Arg{
+			{Name: "request", Index: 0, Format: FormatValue, Set: &setPtrace, Wide: true},
+			{Name: "pid", Index: 1, Format: FormatPID},
+		}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x1, 0x2}}}, Args: []Arg{
+			{Name: "request", Index: 0, Format: FormatValue, Set: &setPtrace, Wide: true},
+			{Name: "pid", Index: 1, Format: FormatPID},
+			{Name: "addr", Index: 2, Format: FormatPtr},
+			{Name: "data", Index: 3, Format: FormatPtrVal, Count: 0xfe, Out: Filled},
+		}, Rules: []Rule{{HowBytes, 3, 0xfe, 2, 8, 0, 0}}, Keys: []uint64{0xffffffff00000001, 0xffffffff00000002}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x3}}}, Args: []Arg{
+			{Name: "request", Index: 0, Format: FormatValue, Set: &setPtrace, Wide: true},
+			{Name: "pid", Index: 1, Format: FormatPID},
+			{Name: "addr", Index: 2, Format: FormatValue, Set: &setUserarea, Wide: true},
+			{Name: "data", Index: 3, Format: FormatPtrVal, Count: 0xfe, Out: Filled},
+		}, Rules: []Rule{{HowBytes, 3, 0xfe, 2, 8, 0, 0}}, Keys: []uint64{0xffffffff00000003}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x6}}}, Args: []Arg{
+			{Name: "request", Index: 0, Format: FormatValue, Set: &setPtrace, Wide: true},
+			{Name: "pid", Index: 1, Format: FormatPID},
+			{Name: "addr", Index: 2, Format: FormatValue, Set: &setUserarea, Wide: true},
+			{Name: "data", Index: 3, Format: FormatPtr},
+		}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0xc, 0xd, 0xe, 0xf}}}, Args: []Arg{
+			{Name: "request", Index: 0, Format: FormatValue, Set: &setPtrace, Wide: true},
+			{Name: "pid", Index: 1, Format: FormatPID},
+			{Name: "data", Index: 3, Format: FormatPtr},
+		}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x4204, 0x4205}}}, Args: []Arg{
+			{Name: "request", Index: 0, Format: FormatValue, Set: &setPtrace, Wide: true},
+			{Name: "pid", Index: 1, Format: FormatPID},
+			{Name: "addr", Index: 2, Format: FormatValue, Set: &setRegset, Wide: true},
+			{Name: "data", Index: 3, Format: FormatStruct, Struct: &structIovec, Count: 0xfe},
+		}, Rules: []Rule{{HowBytes, 3, 0xfe, 0, 16, 0, 0}}, Keys: []uint64{0xffffffff00004204, 0xffffffff00004205}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x4202}}}, Args: []Arg{
+			{Name: "request", Index: 0, Format: FormatValue, Set: &setPtrace, Wide: true},
+			{Name: "pid", Index: 1, Format: FormatPID},
+			{Name: "addr", Index: 2, Format: FormatPtr},
+			{Name: "data", Index: 3, Format: FormatSiginfo, Count: 0xfe, Out: Filled},
+		}, Rules: []Rule{{HowBytes, 3, 0xfe, 2, 48, 0, 0}}, Keys: []uint64{0xffffffff00004202}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x4203}}}, Args: []Arg{
+			{Name: "request", Index: 0, Format: FormatValue, Set: &setPtrace, Wide: true},
+			{Name: "pid", Index: 1, Format: FormatPID},
+			{Name: "addr", Index: 2, Format: FormatPtr},
+			{Name: "data", Index: 3, Format: FormatSiginfo, Count: 0xfe},
+		}, Rules: []Rule{{HowBytes, 3, 0xfe, 0, 48, 0, 0}}, Keys: []uint64{0xffffffff00004203}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x4201}}}, Args: []Arg{
+			{Name: "request", Index: 0, Format: FormatValue, Set: &setPtrace, Wide: true},
+			{Name: "pid", Index: 1, Format: FormatPID},
+			{Name: "addr", Index: 2, Format: FormatPtr},
+			{Name: "data", Index: 3, Format: FormatStruct, Struct: &structUlong, Count: 0xfe, Out: Filled},
+		}, Rules: []Rule{{HowBytes, 3, 0xfe, 2, 8, 0, 0}}, Keys: []uint64{0xffffffff00004201}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x4200, 0x4206}}}, Args: []Arg{
+			{Name: "request", Index: 0, Format: FormatValue, Set: &setPtrace, Wide: true},
+			{Name: "pid", Index: 1, Format: FormatPID},
+			{Name: "addr", Index: 2, Format: FormatPtr},
+			{Name: "data", Index: 3, Format: FormatFlags, Set: &setPtraceoptions, Wide: true},
+		}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x7, 0x18, 0x9, 0x11, 0x1f, 0x20, 0x21}}}, Args: []Arg{
+			{Name: "request", Index: 0, Format: FormatValue, Set: &setPtrace, Wide: true},
+			{Name: "pid", Index: 1, Format: FormatPID},
+			{Name: "addr", Index: 2, Format: FormatPtr},
+			{Name: "data", Index: 3, Format: FormatSignal},
+		}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x420a}}}, Args: []Arg{
+			{Name: "request", Index: 0, Format: FormatValue, Set: &setPtrace, Wide: true},
+			{Name: "pid", Index: 1, Format: FormatPID},
+			{Name: "addr", Index: 2, Format: FormatUlong},
+			{Name: "data", Index: 3, Format: FormatSigset, Count: 0xfe, Out: Filled},
+		}, Rules: []Rule{{HowBytes, 3, 0xfe, 2, 8, 0, 0}}, Keys: []uint64{0xffffffff0000420a}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x420b}}}, Args: []Arg{
+			{Name: "request", Index: 0, Format: FormatValue, Set: &setPtrace, Wide: true},
+			{Name: "pid", Index: 1, Format: FormatPID},
+			{Name: "addr", Index: 2, Format: FormatUlong},
+			{Name: "data", Index: 3, Format: FormatSigset, Count: 0xfe},
+		}, Rules: []Rule{{HowBytes, 3, 0xfe, 0, 8, 0, 0}}, Keys: []uint64{0xffffffff0000420b}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x420e}}}, Args: []Arg{
+			{Name: "request", Index: 0, Format: FormatValue, Set: &setPtrace, Wide: true},
+			{Name: "pid", Index: 1, Format: FormatPID},
+			{Name: "addr", Index: 2, Format: FormatUlong},
+			{Name: "data", Index: 3, Format: FormatPtr},
+		}},
+	}, Select: &Select{0, 0xff, 0xffffffff}},
 	{Name: "getuid", Class: "Process", Group: "Identity", NArgs: 0, Args: nil},
 	{Name: "syslog", Class: "Kernel", Group: "Information", NArgs: 3, Args: []Arg{
 		{Name: "type", Index: 0, Format: FormatNamed, Set: &setSyslog},
@@ -2794,11 +2993,53 @@ var calls = [...]Call{
 		{Name: "ret", Index: 4, Format: FormatHex},
 	}},
 	{Name: "quotactl", Class: "FileSystem", Group: "Mounts", NArgs: 4, Args: []Arg{
-		{Name: "cmd", Index: 0, Format: FormatXint},
+		{Name: "cmd", Index: 0, Format: FormatQcmd},
 		{Name: "special", Index: 1, Format: FormatPath},
-		{Name: "id", Index: 2, Format: FormatUint},
+		{Name: "id", Index: 2, Format: FormatID},
 		{Name: "addr", Index: 3, Format: FormatPtr},
-	}, Rules: []Rule{{HowString, 1, 0xfe, 0, 0, 0, 0}}},
+	}, Variants: []Variant{
+		{When: []Cond{{Arg: 0, Mask: 0xffffff00, Values: []uint64{0x80000100}}}, Args: []Arg{
+			{Name: "cmd", Index: 0, Format: FormatQcmd},
+			{Name: "special", Index: 1, Format: FormatPath},
+		}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffff00, Values: []uint64{0x80000200}}}, Args: []Arg{
+			{Name: "cmd", Index: 0, Format: FormatQcmd},
+			{Name: "special", Index: 1, Format: FormatPath},
+			{Name: "id", Index: 2, Format: FormatValue, Set: &setQuotafmt},
+			{Name: "addr", Index: 3, Format: FormatPath},
+		}, Rules: []Rule{{HowString, 1, 0xfe, 0, 0, 0, 0}, {HowString, 3, 0xfe, 0, 0, 0, 0}}, Keys: []uint64{0xffffffff80000200}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffff00, Values: []uint64{0x80000300}}}, Args: []Arg{
+			{Name: "cmd", Index: 0, Format: FormatQcmd},
+			{Name: "special", Index: 1, Format: FormatPath},
+		}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffff00, Values: []uint64{0x80000400}}}, Args: []Arg{
+			{Name: "cmd", Index: 0, Format: FormatQcmd},
+			{Name: "special", Index: 1, Format: FormatPath},
+			{Name: "addr", Index: 3, Format: FormatStruct, Struct: &structQuotafmt, Count: 0xfe, Out: Filled},
+		}, Rules: []Rule{{HowString, 1, 0xfe, 0, 0, 0, 0}, {HowBytes, 3, 0xfe, 2, 4, 0, 0}}, Keys: []uint64{0xffffffff80000400}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffff00, Values: []uint64{0x80000500}}}, Args: []Arg{
+			{Name: "cmd", Index: 0, Format: FormatQcmd},
+			{Name: "special", Index: 1, Format: FormatPath},
+			{Name: "addr", Index: 3, Format: FormatStruct, Struct: &structDqinfo, Count: 0xfe, Out: Filled},
+		}, Rules: []Rule{{HowString, 1, 0xfe, 0, 0, 0, 0}, {HowBytes, 3, 0xfe, 2, 24, 0, 0}}, Keys: []uint64{0xffffffff80000500}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffff00, Values: []uint64{0x80000600}}}, Args: []Arg{
+			{Name: "cmd", Index: 0, Format: FormatQcmd},
+			{Name: "special", Index: 1, Format: FormatPath},
+			{Name: "addr", Index: 3, Format: FormatStruct, Struct: &structDqinfo, Count: 0xfe},
+		}, Rules: []Rule{{HowString, 1, 0xfe, 0, 0, 0, 0}, {HowBytes, 3, 0xfe, 0, 24, 0, 0}}, Keys: []uint64{0xffffffff80000600}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffff00, Values: []uint64{0x80000700}}}, Args: []Arg{
+			{Name: "cmd", Index: 0, Format: FormatQcmd},
+			{Name: "special", Index: 1, Format: FormatPath},
+			{Name: "id", Index: 2, Format: FormatID},
+			{Name: "addr", Index: 3, Format: FormatStruct, Struct: &structDqblk, Count: 0xfe, Out: Filled},
+		}, Rules: []Rule{{HowString, 1, 0xfe, 0, 0, 0, 0}, {HowBytes, 3, 0xfe, 2, 48, 0, 0}}, Keys: []uint64{0xffffffff80000700}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffff00, Values: []uint64{0x80000800}}}, Args: []Arg{
+			{Name: "cmd", Index: 0, Format: FormatQcmd},
+			{Name: "special", Index: 1, Format: FormatPath},
+			{Name: "id", Index: 2, Format: FormatID},
+			{Name: "addr", Index: 3, Format: FormatStruct, Struct: &structDqblk, Count: 0xfe},
+		}, Rules: []Rule{{HowString, 1, 0xfe, 0, 0, 0, 0}, {HowBytes, 3, 0xfe, 0, 48, 0, 0}}, Keys: []uint64{0xffffffff80000800}},
+	}, Rules: []Rule{{HowString, 1, 0xfe, 0, 0, 0, 0}}, Select: &Select{0, 0xff, 0xffffff00}},
 	{Name: "nfsservctl", Class: "Kernel", Group: "Obsolete", NArgs: 3, Args: []Arg{
 		{Name: "cmd", Index: 0, Format: FormatHex},
 		{Name: "argp", Index: 1, Format: FormatHex},
@@ -3016,13 +3257,13 @@ var calls = [...]Call{
 	{Name: "io_submit", Class: "FileSystem", Group: "AsyncIO", NArgs: 3, Args: []Arg{
 		{Name: "ctx_id", Index: 0, Format: FormatPtr},
 		{Name: "nr", Index: 1, Format: FormatLong},
-		{Name: "iocbpp", Index: 2, Format: FormatPtr},
-	}},
+		{Name: "iocbpp", Index: 2, Format: FormatPoints, Struct: &structIocb, Count: 0x1},
+	}, Rules: []Rule{{HowBytes, 2, 0xfe, 8, 48, 0, 0}}},
 	{Name: "io_cancel", Class: "FileSystem", Group: "AsyncIO", NArgs: 3, Args: []Arg{
 		{Name: "ctx_id", Index: 0, Format: FormatPtr},
-		{Name: "iocb", Index: 1, Format: FormatPtr},
-		{Name: "result", Index: 2, Format: FormatPtr, Out: Filled},
-	}},
+		{Name: "iocb", Index: 1, Format: FormatStruct, Struct: &structIocbhead, Count: 0xfe},
+		{Name: "result", Index: 2, Format: FormatStruct, Struct: &structIoEvent, Count: 0xfe, Out: Filled},
+	}, Rules: []Rule{{HowBytes, 1, 0xfe, 0, 24, 0, 0}, {HowBytes, 2, 0xfe, 2, 32, 0, 0}}},
 	{Name: "get_thread_area", Class: "Process", Group: "Identity", NArgs: 1, Args: []Arg{
 		{Name: "u_info", Index: 0, Format: FormatPtr},
 	}},
@@ -3076,9 +3317,9 @@ var calls = [...]Call{
 	}},
 	{Name: "timer_create", Class: "Time", Group: "Timers", NArgs: 3, Args: []Arg{
 		{Name: "which_clock", Index: 0, Format: FormatValue, Set: &setClock},
-		{Name: "timer_event_spec", Index: 1, Format: FormatStruct, Struct: &structSigevFrom8, Count: 0xfe},
+		{Name: "timer_event_spec", Index: 1, Format: FormatStruct, Struct: &structSigev, Count: 0xfe},
 		{Name: "created_timer_id", Index: 2, Format: FormatIntp, Count: 0xfe, Out: Filled},
-	}, Rules: []Rule{{HowBytes, 1, 0xfe, 0, 56, 8, 0}, {HowBytes, 2, 0xfe, 2, 4, 0, 0}}},
+	}, Rules: []Rule{{HowBytes, 1, 0xfe, 0, 32, 0, 0}, {HowBytes, 2, 0xfe, 2, 4, 0, 0}}},
 	{Name: "timer_settime", Class: "Time", Group: "Timers", NArgs: 4, Args: []Arg{
 		{Name: "timer_id", Index: 0, Format: FormatInt},
 		{Name: "flags", Index: 1, Format: FormatFlags, Set: &setClocknano},
@@ -3196,8 +3437,8 @@ var calls = [...]Call{
 	}, Rules: []Rule{{HowBytes, 4, 0xfe, 0, 16, 0, 0}, {HowBytes, 1, 0xff, 3, 1, 0, 0}, {HowBytes, 3, 0xfe, 2, 4, 0, 0}}},
 	{Name: "mq_notify", Class: "IPC", Group: "Messages", NArgs: 2, Args: []Arg{
 		{Name: "mqdes", Index: 0, Format: FormatFD},
-		{Name: "notification", Index: 1, Format: FormatPtr},
-	}},
+		{Name: "notification", Index: 1, Format: FormatStruct, Struct: &structSigev, Count: 0xfe},
+	}, Rules: []Rule{{HowBytes, 1, 0xfe, 0, 32, 0, 0}}},
 	{Name: "mq_getsetattr", Class: "IPC", Group: "Messages", NArgs: 3, Args: []Arg{
 		{Name: "mqdes", Index: 0, Format: FormatFD},
 		{Name: "mqstat", Index: 1, Format: FormatStruct, Struct: &structMqAttr, Count: 0xfe},
@@ -3271,6 +3512,81 @@ var calls = [...]Call{
 			{Name: "arg2", Index: 1, Format: FormatKeyID, Set: &setKeyspec},
 			{Name: "arg3", Index: 2, Format: FormatID},
 			{Name: "arg4", Index: 3, Format: FormatID},
+		}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x2}}}, Args: []Arg{
+			{Name: "option", Index: 0, Format: FormatValue, Set: &setKeyctl},
+			{Name: "arg2", Index: 1, Format: FormatKeyID, Set: &setKeyspec},
+			{Name: "arg3", Index: 2, Format: FormatData, Count: 0x3},
+			{Name: "arg4", Index: 3, Format: FormatSize},
+		}, Rules: []Rule{{HowBytes, 2, 0x3, 1, 1, 0, 0}}, Keys: []uint64{0xffffffff00000002}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x5}}}, Args: []Arg{
+			{Name: "option", Index: 0, Format: FormatValue, Set: &setKeyctl},
+			{Name: "arg2", Index: 1, Format: FormatKeyID, Set: &setKeyspec},
+			{Name: "arg3", Index: 2, Format: FormatFlags, Set: &setKeyperm, Wide: true},
+		}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x6, 0x11}}}, Args: []Arg{
+			{Name: "option", Index: 0, Format: FormatValue, Set: &setKeyctl},
+			{Name: "arg2", Index: 1, Format: FormatKeyID, Set: &setKeyspec},
+			{Name: "arg3", Index: 2, Format: FormatTextData, Count: 0xff, Out: Filled},
+			{Name: "arg4", Index: 3, Format: FormatSize},
+		}, Rules: []Rule{{HowBytes, 2, 0xff, 3, 1, 0, 0}}, Keys: []uint64{0xffffffff00000006, 0xffffffff00000011}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0xb}}}, Args: []Arg{
+			{Name: "option", Index: 0, Format: FormatValue, Set: &setKeyctl},
+			{Name: "arg2", Index: 1, Format: FormatKeyID, Set: &setKeyspec},
+			{Name: "arg3", Index: 2, Format: FormatData, Count: 0xff, Out: Filled},
+			{Name: "arg4", Index: 3, Format: FormatSize},
+		}, Rules: []Rule{{HowBytes, 2, 0xff, 3, 1, 0, 0}}, Keys: []uint64{0xffffffff0000000b}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0xc}}}, Args: []Arg{
+			{Name: "option", Index: 0, Format: FormatValue, Set: &setKeyctl},
+			{Name: "arg2", Index: 1, Format: FormatKeyID, Set: &setKeyspec},
+			{Name: "arg3", Index: 2, Format: FormatData, Count: 0x3},
+			{Name: "arg4", Index: 3, Format: FormatSize},
+			{Name: "arg5", Index: 4, Format: FormatKeyID, Set: &setKeyspec},
+		}, Rules: []Rule{{HowBytes, 2, 0x3, 1, 1, 0, 0}}, Keys: []uint64{0xffffffff0000000c}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x14}}}, Args: []Arg{
+			{Name: "option", Index: 0, Format: FormatValue, Set: &setKeyctl},
+			{Name: "arg2", Index: 1, Format: FormatKeyID, Set: &setKeyspec},
+			{Name: "arg3", Index: 2, Format: FormatVec, Count: 0x3},
+			{Name: "arg4", Index: 3, Format: FormatUlong},
+			{Name: "arg5", Index: 4, Format: FormatKeyID, Set: &setKeyspec},
+		}, Rules: []Rule{{HowBytes, 2, 0x3, 0, 16, 0, 0}}, Keys: []uint64{0xffffffff00000014}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0xd}}}, Args: []Arg{
+			{Name: "option", Index: 0, Format: FormatValue, Set: &setKeyctl},
+			{Name: "arg2", Index: 1, Format: FormatKeyID, Set: &setKeyspec},
+			{Name: "arg3", Index: 2, Format: FormatUint},
+			{Name: "arg4", Index: 3, Format: FormatKeyID, Set: &setKeyspec},
+		}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x13}}}, Args: []Arg{
+			{Name: "option", Index: 0, Format: FormatValue, Set: &setKeyctl},
+			{Name: "arg2", Index: 1, Format: FormatKeyID, Set: &setKeyspec},
+			{Name: "arg3", Index: 2, Format: FormatUint},
+			{Name: "arg4", Index: 3, Format: FormatErrno},
+			{Name: "arg5", Index: 4, Format: FormatKeyID, Set: &setKeyspec},
+		}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0xe}}}, Args: []Arg{
+			{Name: "option", Index: 0, Format: FormatValue, Set: &setKeyctl},
+			{Name: "arg2", Index: 1, Format: FormatValue, Set: &setReqkeydefl, Wide: true},
+		}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x12}}}, Args: []Arg{
+			{Name: "option", Index: 0, Format: FormatValue, Set: &setKeyctl},
+		}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x16}}}, Args: []Arg{
+			{Name: "option", Index: 0, Format: FormatValue, Set: &setKeyctl},
+			{Name: "arg2", Index: 1, Format: FormatID},
+			{Name: "arg3", Index: 2, Format: FormatKeyID, Set: &setKeyspec},
+		}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x1d}}}, Args: []Arg{
+			{Name: "option", Index: 0, Format: FormatValue, Set: &setKeyctl},
+			{Name: "arg2", Index: 1, Format: FormatKeyID, Set: &setKeyspec},
+			{Name: "arg3", Index: 2, Format: FormatStr},
+			{Name: "arg4", Index: 3, Format: FormatStr},
+		}, Rules: []Rule{{HowString, 2, 0xfe, 0, 0, 0, 0}, {HowString, 3, 0xfe, 0, 0, 0, 0}}, Keys: []uint64{0xffffffff0000001d}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x1e}}}, Args: []Arg{
+			{Name: "option", Index: 0, Format: FormatValue, Set: &setKeyctl},
+			{Name: "arg2", Index: 1, Format: FormatKeyID, Set: &setKeyspec},
+			{Name: "arg3", Index: 2, Format: FormatKeyID, Set: &setKeyspec},
+			{Name: "arg4", Index: 3, Format: FormatKeyID, Set: &setKeyspec},
+			{Name: "arg5", Index: 4, Format: FormatFlags, Set: &setKeymove, Wide: true},
 		}},
 	}, Select: &Select{0, 0xff, 0xffffffff}},
 	{Name: "ioprio_set", Class: "Process", Group: "Scheduling", NArgs: 3, Args: []Arg{
@@ -3558,15 +3874,15 @@ var calls = [...]Call{
 	{Name: "name_to_handle_at", Class: "FileSystem", Group: "Files", NArgs: 5, Args: []Arg{
 		{Name: "dfd", Index: 0, Format: FormatDirFD},
 		{Name: "name", Index: 1, Format: FormatPath},
-		{Name: "handle", Index: 2, Format: FormatPtr, Out: Filled},
+		{Name: "handle", Index: 2, Format: FormatHandle, Count: 0xfe, Out: Filled},
 		{Name: "mnt_id", Index: 3, Format: FormatStruct, Struct: &structInt, Count: 0xfe, Out: Filled},
 		{Name: "flag", Index: 4, Format: FormatFlags, Set: &setHandleat},
-	}, Rules: []Rule{{HowString, 1, 0xfe, 0, 0, 0, 0}, {HowBytes, 3, 0xfe, 2, 4, 0, 0}}},
+	}, Rules: []Rule{{HowString, 1, 0xfe, 0, 0, 0, 0}, {HowBytes, 2, 0xfe, 0, 8, 0, 0}, {HowBytes, 2, 0xfe, 2, 8, 0, 0}, {HowBytes, 2, 0xfe, 2, 128, 8, 0}, {HowBytes, 3, 0xfe, 2, 4, 0, 0}}},
 	{Name: "open_by_handle_at", Class: "FileSystem", Group: "Files", NArgs: 3, Args: []Arg{
 		{Name: "mountdirfd", Index: 0, Format: FormatFD},
-		{Name: "handle", Index: 1, Format: FormatPtr},
+		{Name: "handle", Index: 1, Format: FormatHandle, Count: 0xfe},
 		{Name: "flags", Index: 2, Format: FormatFlags, Set: &setOpen},
-	}, Ret: Ret{Format: RetFD}},
+	}, Ret: Ret{Format: RetFD}, Rules: []Rule{{HowBytes, 1, 0xfe, 0, 8, 0, 0}, {HowBytes, 1, 0xfe, 0, 128, 8, 0}}},
 	{Name: "clock_adjtime", Class: "Time", Group: "Clocks", NArgs: 2, Args: []Arg{
 		{Name: "which_clock", Index: 0, Format: FormatValue, Set: &setClock},
 		{Name: "utx", Index: 1, Format: FormatStruct, Struct: &structTimex, Count: 0xfe, Out: Filled},
@@ -3685,12 +4001,72 @@ var calls = [...]Call{
 		{Name: "uattr", Index: 1, Format: FormatPtr},
 		{Name: "size", Index: 2, Format: FormatUint},
 	}, Variants: []Variant{
-		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x0, 0x5, 0x7, 0x12, 0x1c}}}, Args: []Arg{
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x0}}}, Args: []Arg{
+			{Name: "cmd", Index: 0, Format: FormatValue, Set: &setBpf},
+			{Name: "uattr", Index: 1, Format: FormatSized, Struct: &structBpfMapCreate, Count: 0x2},
+			{Name: "size", Index: 2, Format: FormatUint},
+		}, Ret: Ret{Format: RetFD}, Rules: []Rule{{HowBytes, 1, 0x2, 0, 1, 0, 0}}, Keys: []uint64{0xffffffff00000000}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x1, 0x2}}}, Args: []Arg{
+			{Name: "cmd", Index: 0, Format: FormatValue, Set: &setBpf},
+			{Name: "uattr", Index: 1, Format: FormatSized, Struct: &structBpfElem, Count: 0x2},
+			{Name: "size", Index: 2, Format: FormatUint},
+		}, Rules: []Rule{{HowBytes, 1, 0x2, 0, 1, 0, 0}}, Keys: []uint64{0xffffffff00000001, 0xffffffff00000002}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x3, 0x15}}}, Args: []Arg{
+			{Name: "cmd", Index: 0, Format: FormatValue, Set: &setBpf},
+			{Name: "uattr", Index: 1, Format: FormatSized, Struct: &structBpfKey, Count: 0x2},
+			{Name: "size", Index: 2, Format: FormatUint},
+		}, Rules: []Rule{{HowBytes, 1, 0x2, 0, 1, 0, 0}}, Keys: []uint64{0xffffffff00000003, 0xffffffff00000015}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x4}}}, Args: []Arg{
+			{Name: "cmd", Index: 0, Format: FormatValue, Set: &setBpf},
+			{Name: "uattr", Index: 1, Format: FormatSized, Struct: &structBpfNextKey, Count: 0x2},
+			{Name: "size", Index: 2, Format: FormatUint},
+		}, Rules: []Rule{{HowBytes, 1, 0x2, 0, 1, 0, 0}}, Keys: []uint64{0xffffffff00000004}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x16}}}, Args: []Arg{
+			{Name: "cmd", Index: 0, Format: FormatValue, Set: &setBpf},
+			{Name: "uattr", Index: 1, Format: FormatSized, Struct: &structBpfMapFd, Count: 0x2},
+			{Name: "size", Index: 2, Format: FormatUint},
+		}, Rules: []Rule{{HowBytes, 1, 0x2, 0, 1, 0, 0}}, Keys: []uint64{0xffffffff00000016}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x5}}}, Args: []Arg{
+			{Name: "cmd", Index: 0, Format: FormatValue, Set: &setBpf},
+			{Name: "uattr", Index: 1, Format: FormatSized, Struct: &structBpfProgLoad, Count: 0x2},
+			{Name: "size", Index: 2, Format: FormatUint},
+		}, Ret: Ret{Format: RetFD}, Rules: []Rule{{HowBytes, 1, 0x2, 0, 1, 0, 0}, {HowString, 1, 0xfe, 8, 0, 16, 0}}, Keys: []uint64{0xffffffff00000005}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x6}}}, Args: []Arg{
+			{Name: "cmd", Index: 0, Format: FormatValue, Set: &setBpf},
+			{Name: "uattr", Index: 1, Format: FormatSized, Struct: &structBpfObj, Count: 0x2},
+			{Name: "size", Index: 2, Format: FormatUint},
+		}, Rules: []Rule{{HowBytes, 1, 0x2, 0, 1, 0, 0}, {HowString, 1, 0xfe, 8, 0, 0, 0}}, Keys: []uint64{0xffffffff00000006}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x7}}}, Args: []Arg{
+			{Name: "cmd", Index: 0, Format: FormatValue, Set: &setBpf},
+			{Name: "uattr", Index: 1, Format: FormatSized, Struct: &structBpfObj, Count: 0x2},
+			{Name: "size", Index: 2, Format: FormatUint},
+		}, Ret: Ret{Format: RetFD}, Rules: []Rule{{HowBytes, 1, 0x2, 0, 1, 0, 0}, {HowString, 1, 0xfe, 8, 0, 0, 0}}, Keys: []uint64{0xffffffff00000007}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0xf}}}, Args: []Arg{
+			{Name: "cmd", Index: 0, Format: FormatValue, Set: &setBpf},
+			{Name: "uattr", Index: 1, Format: FormatSized, Struct: &structBpfInfoAmd64, Count: 0x2},
+			{Name: "size", Index: 2, Format: FormatUint},
+		}, Rules: []Rule{{HowBytes, 1, 0x2, 0, 1, 0, 0}}, Keys: []uint64{0xffffffff0000000f}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0xc, 0xb, 0x17, 0x1f}}}, Args: []Arg{
+			{Name: "cmd", Index: 0, Format: FormatValue, Set: &setBpf},
+			{Name: "uattr", Index: 1, Format: FormatSized, Struct: &structBpfStartId, Count: 0x2},
+			{Name: "size", Index: 2, Format: FormatUint},
+		}, Rules: []Rule{{HowBytes, 1, 0x2, 0, 1, 0, 0}}, Keys: []uint64{0xffffffff0000000c, 0xffffffff0000000b, 0xffffffff00000017, 0xffffffff0000001f}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0xd}}}, Args: []Arg{
+			{Name: "cmd", Index: 0, Format: FormatValue, Set: &setBpf},
+			{Name: "uattr", Index: 1, Format: FormatSized, Struct: &structBpfProgId, Count: 0x2},
+			{Name: "size", Index: 2, Format: FormatUint},
+		}, Ret: Ret{Format: RetFD}, Rules: []Rule{{HowBytes, 1, 0x2, 0, 1, 0, 0}}, Keys: []uint64{0xffffffff0000000d}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0xe}}}, Args: []Arg{
+			{Name: "cmd", Index: 0, Format: FormatValue, Set: &setBpf},
+			{Name: "uattr", Index: 1, Format: FormatSized, Struct: &structBpfMapId, Count: 0x2},
+			{Name: "size", Index: 2, Format: FormatUint},
+		}, Ret: Ret{Format: RetFD}, Rules: []Rule{{HowBytes, 1, 0x2, 0, 1, 0, 0}}, Keys: []uint64{0xffffffff0000000e}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x12, 0x1c}}}, Args: []Arg{
 			{Name: "cmd", Index: 0, Format: FormatValue, Set: &setBpf},
 			{Name: "uattr", Index: 1, Format: FormatPtr},
 			{Name: "size", Index: 2, Format: FormatUint},
 		}, Ret: Ret{Format: RetFD}},
-	}},
+	}, Select: &Select{0, 0xff, 0xffffffff}},
 	{Name: "execveat", Class: "Process", Group: "Creation", NArgs: 5, Args: []Arg{
 		{Name: "dfd", Index: 0, Format: FormatDirFD},
 		{Name: "filename", Index: 1, Format: FormatPath},
@@ -3762,10 +4138,10 @@ var calls = [...]Call{
 		{Name: "ctx_id", Index: 0, Format: FormatPtr},
 		{Name: "min_nr", Index: 1, Format: FormatLong},
 		{Name: "nr", Index: 2, Format: FormatLong},
-		{Name: "events", Index: 3, Format: FormatPtr, Out: Filled},
-		{Name: "timeout", Index: 4, Format: FormatPtr},
-		{Name: "usig", Index: 5, Format: FormatPtr},
-	}},
+		{Name: "events", Index: 3, Format: FormatArray, Struct: &structIoEvent, Count: 0xff, Out: Filled},
+		{Name: "timeout", Index: 4, Format: FormatStruct, Struct: &structTimespec, Count: 0xfe, Out: Filled},
+		{Name: "usig", Index: 5, Format: FormatPtr, Out: Filled},
+	}, Rules: []Rule{{HowBytes, 4, 0xfe, 0, 16, 0, 0}, {HowBytes, 3, 0xff, 2, 32, 0, 0}}},
 	{Name: "rseq", Class: "Process", Group: "Identity", NArgs: 4, Args: []Arg{
 		{Name: "rseq", Index: 0, Format: FormatHex},
 		{Name: "rseq_len", Index: 1, Format: FormatHex},
@@ -3782,8 +4158,8 @@ var calls = [...]Call{
 	}, Rules: []Rule{{HowBytes, 2, 0xfe, 0, 48, 0, 0}}, Flags: Life},
 	{Name: "io_uring_setup", Class: "FileSystem", Group: "AsyncIO", NArgs: 2, Args: []Arg{
 		{Name: "entries", Index: 0, Format: FormatUint},
-		{Name: "params", Index: 1, Format: FormatPtr, Out: Filled},
-	}, Ret: Ret{Format: RetFD}},
+		{Name: "params", Index: 1, Format: FormatGrown, Struct: &structUringParams, Count: 0xfe},
+	}, Ret: Ret{Format: RetFD}, Rules: []Rule{{HowBytes, 1, 0xfe, 0, 120, 0, 0}, {HowBytes, 1, 0xfe, 2, 120, 0, 0}}},
 	{Name: "io_uring_enter", Class: "FileSystem", Group: "AsyncIO", NArgs: 6, Args: []Arg{
 		{Name: "fd", Index: 0, Format: FormatFD},
 		{Name: "to_submit", Index: 1, Format: FormatUint},
@@ -3797,7 +4173,20 @@ var calls = [...]Call{
 		{Name: "opcode", Index: 1, Format: FormatValue, Set: &setUringregister},
 		{Name: "arg", Index: 2, Format: FormatPtr},
 		{Name: "nr_args", Index: 3, Format: FormatUint},
-	}},
+	}, Variants: []Variant{
+		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x4, 0x2, 0x7}}}, Args: []Arg{
+			{Name: "fd", Index: 0, Format: FormatFD},
+			{Name: "opcode", Index: 1, Format: FormatValue, Set: &setUringregister},
+			{Name: "arg", Index: 2, Format: FormatArray, Struct: &structFdnum, Count: 0x3},
+			{Name: "nr_args", Index: 3, Format: FormatUint},
+		}, Rules: []Rule{{HowBytes, 2, 0x3, 0, 4, 0, 0}}, Keys: []uint64{0xffffffff00000004, 0xffffffff00000002, 0xffffffff00000007}},
+		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x0}}}, Args: []Arg{
+			{Name: "fd", Index: 0, Format: FormatFD},
+			{Name: "opcode", Index: 1, Format: FormatValue, Set: &setUringregister},
+			{Name: "arg", Index: 2, Format: FormatVec, Count: 0x3},
+			{Name: "nr_args", Index: 3, Format: FormatUint},
+		}, Rules: []Rule{{HowBytes, 2, 0x3, 0, 16, 0, 0}}, Keys: []uint64{0xffffffff00000000}},
+	}, Select: &Select{1, 0xff, 0xffffffff}},
 	{Name: "open_tree", Class: "FileSystem", Group: "Mounts", NArgs: 3, Args: []Arg{
 		{Name: "dfd", Index: 0, Format: FormatDirFD},
 		{Name: "pathname", Index: 1, Format: FormatPath},
@@ -3916,15 +4305,22 @@ var calls = [...]Call{
 		{Name: "dfd", Index: 0, Format: FormatDirFD},
 		{Name: "path", Index: 1, Format: FormatPath},
 		{Name: "flags", Index: 2, Format: FormatFlags, Set: &setAt},
-		{Name: "uattr", Index: 3, Format: FormatPtr},
+		{Name: "uattr", Index: 3, Format: FormatSized, Struct: &structMountAttr, Count: 0x4},
 		{Name: "usize", Index: 4, Format: FormatSize},
-	}, Rules: []Rule{{HowString, 1, 0xfe, 0, 0, 0, 0}}, Flags: Life},
+	}, Rules: []Rule{{HowString, 1, 0xfe, 0, 0, 0, 0}, {HowBytes, 3, 0x4, 0, 1, 0, 0}}, Flags: Life},
 	{Name: "quotactl_fd", Class: "FileSystem", Group: "Mounts", NArgs: 4, Args: []Arg{
 		{Name: "fd", Index: 0, Format: FormatFD},
-		{Name: "cmd", Index: 1, Format: FormatHex},
-		{Name: "id", Index: 2, Format: FormatUint},
+		{Name: "cmd", Index: 1, Format: FormatQcmd},
+		{Name: "id", Index: 2, Format: FormatID},
 		{Name: "addr", Index: 3, Format: FormatPtr},
-	}},
+	}, Variants: []Variant{
+		{When: []Cond{{Arg: 1, Mask: 0xffffff00, Values: []uint64{0x80000700}}}, Args: []Arg{
+			{Name: "fd", Index: 0, Format: FormatFD},
+			{Name: "cmd", Index: 1, Format: FormatQcmd},
+			{Name: "id", Index: 2, Format: FormatID},
+			{Name: "addr", Index: 3, Format: FormatStruct, Struct: &structDqblk, Count: 0xfe, Out: Filled},
+		}, Rules: []Rule{{HowBytes, 3, 0xfe, 2, 48, 0, 0}}, Keys: []uint64{0xffffffff80000700}},
+	}, Select: &Select{1, 0xff, 0xffffff00}},
 	{Name: "landlock_create_ruleset", Class: "Security", Group: "Sandbox", NArgs: 3, Args: []Arg{
 		{Name: "attr", Index: 0, Format: FormatStruct, Struct: &structLandlockRuleset, Count: 0xfe},
 		{Name: "size", Index: 1, Format: FormatSize},
@@ -3935,7 +4331,14 @@ var calls = [...]Call{
 		{Name: "rule_type", Index: 1, Format: FormatValue, Set: &setLandlockrule},
 		{Name: "rule_attr", Index: 2, Format: FormatPtr},
 		{Name: "flags", Index: 3, Format: FormatXint},
-	}},
+	}, Variants: []Variant{
+		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x1}}}, Args: []Arg{
+			{Name: "ruleset_fd", Index: 0, Format: FormatFD},
+			{Name: "rule_type", Index: 1, Format: FormatValue, Set: &setLandlockrule},
+			{Name: "rule_attr", Index: 2, Format: FormatStruct, Struct: &structLandlockPath, Count: 0xfe},
+			{Name: "flags", Index: 3, Format: FormatXint},
+		}, Rules: []Rule{{HowBytes, 2, 0xfe, 0, 12, 0, 0}}, Keys: []uint64{0xffffffff00000001}},
+	}, Select: &Select{1, 0xff, 0xffffffff}},
 	{Name: "landlock_restrict_self", Class: "Security", Group: "Sandbox", NArgs: 2, Args: []Arg{
 		{Name: "ruleset_fd", Index: 0, Format: FormatFD},
 		{Name: "flags", Index: 1, Format: FormatXint},
@@ -3948,12 +4351,12 @@ var calls = [...]Call{
 		{Name: "flags", Index: 1, Format: FormatXint},
 	}},
 	{Name: "futex_waitv", Class: "IPC", Group: "Futexes", NArgs: 5, Args: []Arg{
-		{Name: "waiters", Index: 0, Format: FormatPtr},
+		{Name: "waiters", Index: 0, Format: FormatArray, Struct: &structFutexv, Count: 0x1},
 		{Name: "nr_futexes", Index: 1, Format: FormatUint},
 		{Name: "flags", Index: 2, Format: FormatXint},
-		{Name: "timeout", Index: 3, Format: FormatPtr},
+		{Name: "timeout", Index: 3, Format: FormatStruct, Struct: &structTimespec64, Count: 0xfe},
 		{Name: "clockid", Index: 4, Format: FormatValue, Set: &setClock},
-	}},
+	}, Rules: []Rule{{HowBytes, 0, 0x1, 0, 24, 0, 0}, {HowBytes, 3, 0xfe, 0, 16, 0, 0}}},
 	{Name: "set_mempolicy_home_node", Class: "Memory", Group: "NUMA", NArgs: 4, Args: []Arg{
 		{Name: "start", Index: 0, Format: FormatPtr},
 		{Name: "len", Index: 1, Format: FormatSize},
@@ -4119,8 +4522,93 @@ var calls = [...]Call{
 		{Name: "request", Index: 0, Format: FormatValue, Set: &setPtrace},
 		{Name: "pid", Index: 1, Format: FormatPID},
 		{Name: "addr", Index: 2, Format: FormatPtr},
-		{Name: "data", Index: 3, Format: FormatHex},
-	}},
+		{Name: "data", Index: 3, Format: FormatPtr},
+	}, Variants: []Variant{
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x0}}}, Args: []Arg{
+			{Name: "request", Index: 0, Format: FormatValue, Set: &setPtrace},
+		}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x10, 0x8, 0x4207, 0x4208}}}, Args: []Arg{
+			{Name: "request", Index: 0, Format: FormatValue, Set: &setPtrace},
+			{Name: "pid", Index: 1, Format: FormatPID},
+		}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x1, 0x2}}}, Args: []Arg{
+			{Name: "request", Index: 0, Format: FormatValue, Set: &setPtrace},
+			{Name: "pid", Index: 1, Format: FormatPID},
+			{Name: "addr", Index: 2, Format: FormatPtr},
+			{Name: "data", Index: 3, Format: FormatPtrVal, Count: 0xfe, Out: Filled},
+		}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x3}}}, Args: []Arg{
+			{Name: "request", Index: 0, Format: FormatValue, Set: &setPtrace},
+			{Name: "pid", Index: 1, Format: FormatPID},
+			{Name: "addr", Index: 2, Format: FormatValue, Set: &setUserarea},
+			{Name: "data", Index: 3, Format: FormatPtrVal, Count: 0xfe, Out: Filled},
+		}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x6}}}, Args: []Arg{
+			{Name: "request", Index: 0, Format: FormatValue, Set: &setPtrace},
+			{Name: "pid", Index: 1, Format: FormatPID},
+			{Name: "addr", Index: 2, Format: FormatValue, Set: &setUserarea},
+			{Name: "data", Index: 3, Format: FormatPtr},
+		}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0xc, 0xd, 0xe, 0xf}}}, Args: []Arg{
+			{Name: "request", Index: 0, Format: FormatValue, Set: &setPtrace},
+			{Name: "pid", Index: 1, Format: FormatPID},
+			{Name: "data", Index: 3, Format: FormatPtr},
+		}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x4204, 0x4205}}}, Args: []Arg{
+			{Name: "request", Index: 0, Format: FormatValue, Set: &setPtrace},
+			{Name: "pid", Index: 1, Format: FormatPID},
+			{Name: "addr", Index: 2, Format: FormatValue, Set: &setRegset},
+			{Name: "data", Index: 3, Format: FormatStruct, Struct: &structIovec386, Count: 0xfe},
+		}, Rules: []Rule{{HowBytes, 3, 0xfe, 0, 8, 0, 0}}, Keys: []uint64{0xffffffff00004204, 0xffffffff00004205}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x4202}}}, Args: []Arg{
+			{Name: "request", Index: 0, Format: FormatValue, Set: &setPtrace},
+			{Name: "pid", Index: 1, Format: FormatPID},
+			{Name: "addr", Index: 2, Format: FormatPtr},
+			{Name: "data", Index: 3, Format: FormatSiginfo, Count: 0xfe, Out: Filled},
+		}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x4203}}}, Args: []Arg{
+			{Name: "request", Index: 0, Format: FormatValue, Set: &setPtrace},
+			{Name: "pid", Index: 1, Format: FormatPID},
+			{Name: "addr", Index: 2, Format: FormatPtr},
+			{Name: "data", Index: 3, Format: FormatSiginfo, Count: 0xfe},
+		}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x4201}}}, Args: []Arg{
+			{Name: "request", Index: 0, Format: FormatValue, Set: &setPtrace},
+			{Name: "pid", Index: 1, Format: FormatPID},
+			{Name: "addr", Index: 2, Format: FormatPtr},
+			{Name: "data", Index: 3, Format: FormatStruct, Struct: &structUlong, Count: 0xfe, Out: Filled},
+		}, Rules: []Rule{{HowBytes, 3, 0xfe, 2, 8, 0, 0}}, Keys: []uint64{0xffffffff00004201}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x4200, 0x4206}}}, Args: []Arg{
+			{Name: "request", Index: 0, Format: FormatValue, Set: &setPtrace},
+			{Name: "pid", Index: 1, Format: FormatPID},
+			{Name: "addr", Index: 2, Format: FormatPtr},
+			{Name: "data", Index: 3, Format: FormatFlags, Set: &setPtraceoptions},
+		}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x7, 0x18, 0x9, 0x11, 0x1f, 0x20, 0x21}}}, Args: []Arg{
+			{Name: "request", Index: 0, Format: FormatValue, Set: &setPtrace},
+			{Name: "pid", Index: 1, Format: FormatPID},
+			{Name: "addr", Index: 2, Format: FormatPtr},
+			{Name: "data", Index: 3, Format: FormatSignal},
+		}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x420a}}}, Args: []Arg{
+			{Name: "request", Index: 0, Format: FormatValue, Set: &setPtrace},
+			{Name: "pid", Index: 1, Format: FormatPID},
+			{Name: "addr", Index: 2, Format: FormatUlong},
+			{Name: "data", Index: 3, Format: FormatSigset, Count: 0xfe, Out: Filled},
+		}, Rules: []Rule{{HowBytes, 3, 0xfe, 2, 8, 0, 0}}, Keys: []uint64{0xffffffff0000420a}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x420b}}}, Args: []Arg{
+			{Name: "request", Index: 0, Format: FormatValue, Set: &setPtrace},
+			{Name: "pid", Index: 1, Format: FormatPID},
+			{Name: "addr", Index: 2, Format: FormatUlong},
+			{Name: "data", Index: 3, Format: FormatSigset, Count: 0xfe},
+		}, Rules: []Rule{{HowBytes, 3, 0xfe, 0, 8, 0, 0}}, Keys: []uint64{0xffffffff0000420b}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x420e}}}, Args: []Arg{
+			{Name: "request", Index: 0, Format: FormatValue, Set: &setPtrace},
+			{Name: "pid", Index: 1, Format: FormatPID},
+			{Name: "addr", Index: 2, Format: FormatUlong},
+			{Name: "data", Index: 3, Format: FormatPtr},
+		}},
+	}, Select: &Select{0, 0xff, 0xffffffff}},
 	{Name: "oldfstat", Class: "FileSystem", Group: "Status", NArgs: 2, Args: []Arg{
 		{Name: "fd", Index: 0, Format: FormatFD},
 		{Name: "statbuf", Index: 1, Format: FormatPtr, Out: Filled},
@@ -4674,6 +5162,7 @@ var calls = [...]Call{
 			{Name: "arg5", Index: 4, Format: FormatStr},
 		}, Rules: []Rule{{HowString, 4, 0xfe, 0, 0, 0, 0}}, Keys: []uint64{0x53564d41}},
 	}, Select: &Select{0, 0x1, 0xffffffff}, Flags: Cred},
+	{Name: "rt_sigreturn", Class: "Signals", Group: "Handling", NArgs: 0, Args: nil},
 	{Name: "rt_sigaction", Class: "Signals", Group: "Handling", NArgs: 4, Args: []Arg{
 		{Name: "sig", Index: 0, Format: FormatSignal},
 		{Name: "act", Index: 1, Format: FormatStruct, Struct: &structSigaction386, Count: 0xfe},
@@ -5037,7 +5526,7 @@ var calls = [...]Call{
 	}},
 	{Name: "timer_create", Class: "Time", Group: "Timers", NArgs: 3, Args: []Arg{
 		{Name: "which_clock", Index: 0, Format: FormatValue, Set: &setClock},
-		{Name: "timer_event_spec", Index: 1, Format: FormatStruct, Struct: &structSigevFrom8, Count: 0xfe},
+		{Name: "timer_event_spec", Index: 1, Format: FormatStruct, Struct: &structSigev386, Count: 0xfe},
 		{Name: "created_timer_id", Index: 2, Format: FormatIntp, Count: 0xfe, Out: Filled},
 	}, Rules: []Rule{{HowBytes, 2, 0xfe, 2, 4, 0, 0}}},
 	{Name: "timer_settime", Class: "Time", Group: "Timers", NArgs: 4, Args: []Arg{
@@ -5128,6 +5617,10 @@ var calls = [...]Call{
 		{Name: "msg_prio", Index: 3, Format: FormatStruct, Struct: &structUint, Count: 0xfe, Out: Filled},
 		{Name: "abs_timeout", Index: 4, Format: FormatStruct, Struct: &structTimespec386, Count: 0xfe, Out: Filled},
 	}, Rules: []Rule{{HowBytes, 4, 0xfe, 0, 8, 0, 0}, {HowBytes, 1, 0xff, 3, 1, 0, 0}, {HowBytes, 3, 0xfe, 2, 4, 0, 0}}},
+	{Name: "mq_notify", Class: "IPC", Group: "Messages", NArgs: 2, Args: []Arg{
+		{Name: "mqdes", Index: 0, Format: FormatFD},
+		{Name: "notification", Index: 1, Format: FormatStruct, Struct: &structSigev386, Count: 0xfe},
+	}},
 	{Name: "mq_getsetattr", Class: "IPC", Group: "Messages", NArgs: 3, Args: []Arg{
 		{Name: "mqdes", Index: 0, Format: FormatFD},
 		{Name: "mqstat", Index: 1, Format: FormatStruct, Struct: &structMqAttr386, Count: 0xfe},
@@ -5140,6 +5633,125 @@ var calls = [...]Call{
 		{Name: "options", Index: 3, Format: FormatFlags, Set: &setWait},
 		{Name: "ru", Index: 4, Format: FormatStruct, Struct: &structRusage386, Count: 0xfe, Out: Filled},
 	}, Rules: []Rule{{HowBytes, 4, 0xfe, 2, 16, 0, 0}}},
+	{Name: "keyctl", Class: "Security", Group: "Keys", NArgs: 5, Args: []Arg{
+		{Name: "option", Index: 0, Format: FormatValue, Set: &setKeyctl},
+		{Name: "arg2", Index: 1, Format: FormatHex},
+		{Name: "arg3", Index: 2, Format: FormatHex},
+		{Name: "arg4", Index: 3, Format: FormatHex},
+		{Name: "arg5", Index: 4, Format: FormatHex},
+	}, Variants: []Variant{
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x0}}}, Args: []Arg{
+			{Name: "option", Index: 0, Format: FormatValue, Set: &setKeyctl},
+			{Name: "arg2", Index: 1, Format: FormatKeyID, Set: &setKeyspec},
+			{Name: "arg3", Index: 2, Format: FormatInt},
+		}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x1}}}, Args: []Arg{
+			{Name: "option", Index: 0, Format: FormatValue, Set: &setKeyctl},
+			{Name: "arg2", Index: 1, Format: FormatStr},
+		}, Rules: []Rule{{HowString, 1, 0xfe, 0, 0, 0, 0}}, Keys: []uint64{0xffffffff00000001}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x3, 0x7, 0x15, 0x10}}}, Args: []Arg{
+			{Name: "option", Index: 0, Format: FormatValue, Set: &setKeyctl},
+			{Name: "arg2", Index: 1, Format: FormatKeyID, Set: &setKeyspec},
+		}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x8, 0x9}}}, Args: []Arg{
+			{Name: "option", Index: 0, Format: FormatValue, Set: &setKeyctl},
+			{Name: "arg2", Index: 1, Format: FormatKeyID, Set: &setKeyspec},
+			{Name: "arg3", Index: 2, Format: FormatKeyID, Set: &setKeyspec},
+		}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0xa}}}, Args: []Arg{
+			{Name: "option", Index: 0, Format: FormatValue, Set: &setKeyctl},
+			{Name: "arg2", Index: 1, Format: FormatKeyID, Set: &setKeyspec},
+			{Name: "arg3", Index: 2, Format: FormatStr},
+			{Name: "arg4", Index: 3, Format: FormatStr},
+			{Name: "arg5", Index: 4, Format: FormatKeyID, Set: &setKeyspec},
+		}, Rules: []Rule{{HowString, 2, 0xfe, 0, 0, 0, 0}, {HowString, 3, 0xfe, 0, 0, 0, 0}}, Keys: []uint64{0xffffffff0000000a}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0xf}}}, Args: []Arg{
+			{Name: "option", Index: 0, Format: FormatValue, Set: &setKeyctl},
+			{Name: "arg2", Index: 1, Format: FormatKeyID, Set: &setKeyspec},
+			{Name: "arg3", Index: 2, Format: FormatUint},
+		}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x4}}}, Args: []Arg{
+			{Name: "option", Index: 0, Format: FormatValue, Set: &setKeyctl},
+			{Name: "arg2", Index: 1, Format: FormatKeyID, Set: &setKeyspec},
+			{Name: "arg3", Index: 2, Format: FormatID},
+			{Name: "arg4", Index: 3, Format: FormatID},
+		}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x2}}}, Args: []Arg{
+			{Name: "option", Index: 0, Format: FormatValue, Set: &setKeyctl},
+			{Name: "arg2", Index: 1, Format: FormatKeyID, Set: &setKeyspec},
+			{Name: "arg3", Index: 2, Format: FormatData, Count: 0x3},
+			{Name: "arg4", Index: 3, Format: FormatSize},
+		}, Rules: []Rule{{HowBytes, 2, 0x3, 1, 1, 0, 0}}, Keys: []uint64{0xffffffff00000002}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x5}}}, Args: []Arg{
+			{Name: "option", Index: 0, Format: FormatValue, Set: &setKeyctl},
+			{Name: "arg2", Index: 1, Format: FormatKeyID, Set: &setKeyspec},
+			{Name: "arg3", Index: 2, Format: FormatFlags, Set: &setKeyperm},
+		}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x6, 0x11}}}, Args: []Arg{
+			{Name: "option", Index: 0, Format: FormatValue, Set: &setKeyctl},
+			{Name: "arg2", Index: 1, Format: FormatKeyID, Set: &setKeyspec},
+			{Name: "arg3", Index: 2, Format: FormatTextData, Count: 0xff, Out: Filled},
+			{Name: "arg4", Index: 3, Format: FormatSize},
+		}, Rules: []Rule{{HowBytes, 2, 0xff, 3, 1, 0, 0}}, Keys: []uint64{0xffffffff00000006, 0xffffffff00000011}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0xb}}}, Args: []Arg{
+			{Name: "option", Index: 0, Format: FormatValue, Set: &setKeyctl},
+			{Name: "arg2", Index: 1, Format: FormatKeyID, Set: &setKeyspec},
+			{Name: "arg3", Index: 2, Format: FormatData, Count: 0xff, Out: Filled},
+			{Name: "arg4", Index: 3, Format: FormatSize},
+		}, Rules: []Rule{{HowBytes, 2, 0xff, 3, 1, 0, 0}}, Keys: []uint64{0xffffffff0000000b}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0xc}}}, Args: []Arg{
+			{Name: "option", Index: 0, Format: FormatValue, Set: &setKeyctl},
+			{Name: "arg2", Index: 1, Format: FormatKeyID, Set: &setKeyspec},
+			{Name: "arg3", Index: 2, Format: FormatData, Count: 0x3},
+			{Name: "arg4", Index: 3, Format: FormatSize},
+			{Name: "arg5", Index: 4, Format: FormatKeyID, Set: &setKeyspec},
+		}, Rules: []Rule{{HowBytes, 2, 0x3, 1, 1, 0, 0}}, Keys: []uint64{0xffffffff0000000c}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x14}}}, Args: []Arg{
+			{Name: "option", Index: 0, Format: FormatValue, Set: &setKeyctl},
+			{Name: "arg2", Index: 1, Format: FormatKeyID, Set: &setKeyspec},
+			{Name: "arg3", Index: 2, Format: FormatVec, Count: 0x3},
+			{Name: "arg4", Index: 3, Format: FormatUlong},
+			{Name: "arg5", Index: 4, Format: FormatKeyID, Set: &setKeyspec},
+		}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0xd}}}, Args: []Arg{
+			{Name: "option", Index: 0, Format: FormatValue, Set: &setKeyctl},
+			{Name: "arg2", Index: 1, Format: FormatKeyID, Set: &setKeyspec},
+			{Name: "arg3", Index: 2, Format: FormatUint},
+			{Name: "arg4", Index: 3, Format: FormatKeyID, Set: &setKeyspec},
+		}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x13}}}, Args: []Arg{
+			{Name: "option", Index: 0, Format: FormatValue, Set: &setKeyctl},
+			{Name: "arg2", Index: 1, Format: FormatKeyID, Set: &setKeyspec},
+			{Name: "arg3", Index: 2, Format: FormatUint},
+			{Name: "arg4", Index: 3, Format: FormatErrno},
+			{Name: "arg5", Index: 4, Format: FormatKeyID, Set: &setKeyspec},
+		}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0xe}}}, Args: []Arg{
+			{Name: "option", Index: 0, Format: FormatValue, Set: &setKeyctl},
+			{Name: "arg2", Index: 1, Format: FormatValue, Set: &setReqkeydefl},
+		}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x12}}}, Args: []Arg{
+			{Name: "option", Index: 0, Format: FormatValue, Set: &setKeyctl},
+		}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x16}}}, Args: []Arg{
+			{Name: "option", Index: 0, Format: FormatValue, Set: &setKeyctl},
+			{Name: "arg2", Index: 1, Format: FormatID},
+			{Name: "arg3", Index: 2, Format: FormatKeyID, Set: &setKeyspec},
+		}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x1d}}}, Args: []Arg{
+			{Name: "option", Index: 0, Format: FormatValue, Set: &setKeyctl},
+			{Name: "arg2", Index: 1, Format: FormatKeyID, Set: &setKeyspec},
+			{Name: "arg3", Index: 2, Format: FormatStr},
+			{Name: "arg4", Index: 3, Format: FormatStr},
+		}, Rules: []Rule{{HowString, 2, 0xfe, 0, 0, 0, 0}, {HowString, 3, 0xfe, 0, 0, 0, 0}}, Keys: []uint64{0xffffffff0000001d}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x1e}}}, Args: []Arg{
+			{Name: "option", Index: 0, Format: FormatValue, Set: &setKeyctl},
+			{Name: "arg2", Index: 1, Format: FormatKeyID, Set: &setKeyspec},
+			{Name: "arg3", Index: 2, Format: FormatKeyID, Set: &setKeyspec},
+			{Name: "arg4", Index: 3, Format: FormatKeyID, Set: &setKeyspec},
+			{Name: "arg5", Index: 4, Format: FormatFlags, Set: &setKeymove},
+		}},
+	}, Select: &Select{0, 0xff, 0xffffffff}},
 	{Name: "migrate_pages", Class: "Memory", Group: "NUMA", NArgs: 4, Args: []Arg{
 		{Name: "pid", Index: 0, Format: FormatPID},
 		{Name: "maxnode", Index: 1, Format: FormatUlong},
@@ -5322,9 +5934,9 @@ var calls = [...]Call{
 			{Name: "fd", Index: 0, Format: FormatFD},
 			{Name: "level", Index: 1, Format: FormatValue, Set: &setSol},
 			{Name: "optname", Index: 2, Format: FormatValue, Set: &setSo},
-			{Name: "optval", Index: 3, Format: FormatStruct, Struct: &structLinger, Count: 0xfe},
+			{Name: "optval", Index: 3, Format: FormatSized, Struct: &structLinger, Count: 0x4},
 			{Name: "optlen", Index: 4, Format: FormatInt},
-		}, Rules: []Rule{{HowBytes, 3, 0xfe, 0, 8, 0, 0}}, Keys: []uint64{0xd00000001}},
+		}, Rules: []Rule{{HowBytes, 3, 0x4, 0, 1, 0, 0}}, Keys: []uint64{0xd00000001}},
 		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x1}}, {Arg: 2, Mask: 0xffffffff, Values: []uint64{0x1a, 0x33}}}, Args: []Arg{
 			{Name: "fd", Index: 0, Format: FormatFD},
 			{Name: "level", Index: 1, Format: FormatValue, Set: &setSol},
@@ -5336,16 +5948,44 @@ var calls = [...]Call{
 			{Name: "fd", Index: 0, Format: FormatFD},
 			{Name: "level", Index: 1, Format: FormatValue, Set: &setSol},
 			{Name: "optname", Index: 2, Format: FormatValue, Set: &setIp},
-			{Name: "optval", Index: 3, Format: FormatStruct, Struct: &structIpMreq, Count: 0xfe},
+			{Name: "optval", Index: 3, Format: FormatSized, Struct: &structIpMreq, Count: 0x4},
 			{Name: "optlen", Index: 4, Format: FormatInt},
-		}, Rules: []Rule{{HowBytes, 3, 0xfe, 0, 8, 0, 0}}, Keys: []uint64{0x2300000000, 0x2400000000}},
+		}, Rules: []Rule{{HowBytes, 3, 0x4, 0, 1, 0, 0}}, Keys: []uint64{0x2300000000, 0x2400000000}},
 		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x29}}, {Arg: 2, Mask: 0xffffffff, Values: []uint64{0x14, 0x15}}}, Args: []Arg{
 			{Name: "fd", Index: 0, Format: FormatFD},
 			{Name: "level", Index: 1, Format: FormatValue, Set: &setSol},
 			{Name: "optname", Index: 2, Format: FormatValue, Set: &setIpv6},
-			{Name: "optval", Index: 3, Format: FormatStruct, Struct: &structIpv6Mreq, Count: 0xfe},
+			{Name: "optval", Index: 3, Format: FormatSized, Struct: &structIpv6Mreq, Count: 0x4},
 			{Name: "optlen", Index: 4, Format: FormatInt},
-		}, Rules: []Rule{{HowBytes, 3, 0xfe, 0, 20, 0, 0}}, Keys: []uint64{0x1400000029, 0x1500000029}},
+		}, Rules: []Rule{{HowBytes, 3, 0x4, 0, 1, 0, 0}}, Keys: []uint64{0x1400000029, 0x1500000029}},
+		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x0, 0x29}}, {Arg: 2, Mask: 0xffffffff, Values: []uint64{0x2a, 0x2d}}}, Args: []Arg{
+			{Name: "fd", Index: 0, Format: FormatFD},
+			{Name: "level", Index: 1, Format: FormatValue, Set: &setSol},
+			{Name: "optname", Index: 2, Format: FormatValue, Set: &setIp},
+			{Name: "optval", Index: 3, Format: FormatSized, Struct: &structGroupReq386, Count: 0x4},
+			{Name: "optlen", Index: 4, Format: FormatInt},
+		}, Rules: []Rule{{HowBytes, 3, 0x4, 0, 1, 0, 0}}, Keys: []uint64{0x2a00000000, 0x2d00000000, 0x2a00000029, 0x2d00000029}},
+		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0xff}}, {Arg: 2, Mask: 0xffffffff, Values: []uint64{0x1}}}, Args: []Arg{
+			{Name: "fd", Index: 0, Format: FormatFD},
+			{Name: "level", Index: 1, Format: FormatValue, Set: &setSol},
+			{Name: "optname", Index: 2, Format: FormatValue, Set: &setSolraw},
+			{Name: "optval", Index: 3, Format: FormatStruct, Struct: &structIcmpFilter, Count: 0xfe},
+			{Name: "optlen", Index: 4, Format: FormatInt},
+		}, Rules: []Rule{{HowBytes, 3, 0xfe, 0, 4, 0, 0}}, Keys: []uint64{0x1000000ff}},
+		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x107}}, {Arg: 2, Mask: 0xffffffff, Values: []uint64{0x5, 0xd}}}, Args: []Arg{
+			{Name: "fd", Index: 0, Format: FormatFD},
+			{Name: "level", Index: 1, Format: FormatValue, Set: &setSol},
+			{Name: "optname", Index: 2, Format: FormatValue, Set: &setSolpacket},
+			{Name: "optval", Index: 3, Format: FormatSized, Struct: &structTpacketReq, Count: 0x4},
+			{Name: "optlen", Index: 4, Format: FormatInt},
+		}, Rules: []Rule{{HowBytes, 3, 0x4, 0, 1, 0, 0}}, Keys: []uint64{0x500000107, 0xd00000107}},
+		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0xff}}}, Args: []Arg{
+			{Name: "fd", Index: 0, Format: FormatFD},
+			{Name: "level", Index: 1, Format: FormatValue, Set: &setSol},
+			{Name: "optname", Index: 2, Format: FormatValue, Set: &setSolraw},
+			{Name: "optval", Index: 3, Format: FormatSockopt, Count: 0x4},
+			{Name: "optlen", Index: 4, Format: FormatInt},
+		}},
 		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x1}}}, Args: []Arg{
 			{Name: "fd", Index: 0, Format: FormatFD},
 			{Name: "level", Index: 1, Format: FormatValue, Set: &setSol},
@@ -5439,6 +6079,65 @@ var calls = [...]Call{
 			{Name: "arg2", Index: 1, Format: FormatPtrVal, Count: 0xfe, Out: Filled},
 		}},
 	}},
+	{Name: "io_pgetevents", Class: "FileSystem", Group: "AsyncIO", NArgs: 6, Args: []Arg{
+		{Name: "ctx_id", Index: 0, Format: FormatPtr},
+		{Name: "min_nr", Index: 1, Format: FormatLong},
+		{Name: "nr", Index: 2, Format: FormatLong},
+		{Name: "events", Index: 3, Format: FormatArray, Struct: &structIoEvent, Count: 0xff, Out: Filled},
+		{Name: "timeout", Index: 4, Format: FormatStruct, Struct: &structTimespec386, Count: 0xfe, Out: Filled},
+		{Name: "usig", Index: 5, Format: FormatPtr, Out: Filled},
+	}, Rules: []Rule{{HowBytes, 4, 0xfe, 0, 8, 0, 0}, {HowBytes, 3, 0xff, 2, 32, 0, 0}}},
+	{Name: "semctl", Class: "IPC", Group: "Semaphores", NArgs: 4, Args: []Arg{
+		{Name: "semid", Index: 0, Format: FormatInt},
+		{Name: "semnum", Index: 1, Format: FormatInt},
+		{Name: "cmd", Index: 2, Format: FormatValue, Set: &setSemctl},
+		{Name: "arg", Index: 3, Format: FormatPtr},
+	}, Variants: []Variant{
+		{When: []Cond{{Arg: 2, Mask: 0xffffffff, Values: []uint64{0x2, 0x12, 0x14}}}, Args: []Arg{
+			{Name: "semid", Index: 0, Format: FormatInt},
+			{Name: "semnum", Index: 1, Format: FormatInt},
+			{Name: "cmd", Index: 2, Format: FormatValue, Set: &setSemctl},
+			{Name: "arg", Index: 3, Format: FormatStruct, Struct: &structSemidDs386, Count: 0xfe, Out: Filled},
+		}},
+		{When: []Cond{{Arg: 2, Mask: 0xffffffff, Values: []uint64{0x1}}}, Args: []Arg{
+			{Name: "semid", Index: 0, Format: FormatInt},
+			{Name: "semnum", Index: 1, Format: FormatInt},
+			{Name: "cmd", Index: 2, Format: FormatValue, Set: &setSemctl},
+			{Name: "arg", Index: 3, Format: FormatStruct, Struct: &structSemidSet, Count: 0xfe},
+		}},
+		{When: []Cond{{Arg: 2, Mask: 0xffffffff, Values: []uint64{0x3, 0x13}}}, Args: []Arg{
+			{Name: "semid", Index: 0, Format: FormatInt},
+			{Name: "semnum", Index: 1, Format: FormatInt},
+			{Name: "cmd", Index: 2, Format: FormatValue, Set: &setSemctl},
+			{Name: "arg", Index: 3, Format: FormatStruct, Struct: &structSeminfo, Count: 0xfe, Out: Filled},
+		}, Rules: []Rule{{HowBytes, 3, 0xfe, 2, 40, 0, 0}}, Keys: []uint64{0xffffffff00000003, 0xffffffff00000013}},
+	}, Select: &Select{2, 0xff, 0xffffffff}},
+	{Name: "shmctl", Class: "IPC", Group: "SharedMemory", NArgs: 3, Args: []Arg{
+		{Name: "shmid", Index: 0, Format: FormatInt},
+		{Name: "cmd", Index: 1, Format: FormatValue, Set: &setShmctl},
+		{Name: "buf", Index: 2, Format: FormatPtr},
+	}, Variants: []Variant{
+		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x2, 0xd, 0xf}}}, Args: []Arg{
+			{Name: "shmid", Index: 0, Format: FormatInt},
+			{Name: "cmd", Index: 1, Format: FormatValue, Set: &setShmctl},
+			{Name: "buf", Index: 2, Format: FormatStruct, Struct: &structShmidDs386, Count: 0xfe, Out: Filled},
+		}},
+		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x1}}}, Args: []Arg{
+			{Name: "shmid", Index: 0, Format: FormatInt},
+			{Name: "cmd", Index: 1, Format: FormatValue, Set: &setShmctl},
+			{Name: "buf", Index: 2, Format: FormatStruct, Struct: &structShmidSet, Count: 0xfe},
+		}},
+		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x3}}}, Args: []Arg{
+			{Name: "shmid", Index: 0, Format: FormatInt},
+			{Name: "cmd", Index: 1, Format: FormatValue, Set: &setShmctl},
+			{Name: "buf", Index: 2, Format: FormatStruct, Struct: &structShminfo386, Count: 0xfe, Out: Filled},
+		}},
+		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0xe}}}, Args: []Arg{
+			{Name: "shmid", Index: 0, Format: FormatInt},
+			{Name: "cmd", Index: 1, Format: FormatValue, Set: &setShmctl},
+			{Name: "buf", Index: 2, Format: FormatStruct, Struct: &structShmInfo386, Count: 0xfe, Out: Filled},
+		}},
+	}},
 	{Name: "msgsnd", Class: "IPC", Group: "Messages", NArgs: 4, Args: []Arg{
 		{Name: "msqid", Index: 0, Format: FormatInt},
 		{Name: "msgp", Index: 1, Format: FormatMsgbuf, Count: 0x2},
@@ -5452,6 +6151,27 @@ var calls = [...]Call{
 		{Name: "msgtyp", Index: 3, Format: FormatLong},
 		{Name: "msgflg", Index: 4, Format: FormatFlags, Set: &setIpcmsg},
 	}},
+	{Name: "msgctl", Class: "IPC", Group: "Messages", NArgs: 3, Args: []Arg{
+		{Name: "msqid", Index: 0, Format: FormatInt},
+		{Name: "cmd", Index: 1, Format: FormatValue, Set: &setMsgctl},
+		{Name: "buf", Index: 2, Format: FormatPtr},
+	}, Variants: []Variant{
+		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x2, 0xb, 0xd}}}, Args: []Arg{
+			{Name: "msqid", Index: 0, Format: FormatInt},
+			{Name: "cmd", Index: 1, Format: FormatValue, Set: &setMsgctl},
+			{Name: "buf", Index: 2, Format: FormatStruct, Struct: &structMsqidDs386, Count: 0xfe, Out: Filled},
+		}},
+		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x1}}}, Args: []Arg{
+			{Name: "msqid", Index: 0, Format: FormatInt},
+			{Name: "cmd", Index: 1, Format: FormatValue, Set: &setMsgctl},
+			{Name: "buf", Index: 2, Format: FormatStruct, Struct: &structMsqidSet386, Count: 0xfe},
+		}},
+		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x3, 0xc}}}, Args: []Arg{
+			{Name: "msqid", Index: 0, Format: FormatInt},
+			{Name: "cmd", Index: 1, Format: FormatValue, Set: &setMsgctl},
+			{Name: "buf", Index: 2, Format: FormatStruct, Struct: &structMsginfo, Count: 0xfe, Out: Filled},
+		}, Rules: []Rule{{HowBytes, 2, 0xfe, 2, 32, 0, 0}}, Keys: []uint64{0xffffffff00000003, 0xffffffff0000000c}},
+	}, Select: &Select{1, 0xff, 0xffffffff}},
 	{Name: "clock_gettime64", Class: "Time", Group: "Clocks", NArgs: 2, Args: []Arg{
 		{Name: "which_clock", Index: 0, Format: FormatValue, Set: &setClock},
 		{Name: "tp", Index: 1, Format: FormatStruct, Struct: &structTimespec64, Count: 0xfe, Out: Filled},
@@ -5519,10 +6239,10 @@ var calls = [...]Call{
 		{Name: "ctx_id", Index: 0, Format: FormatPtr},
 		{Name: "min_nr", Index: 1, Format: FormatLong},
 		{Name: "nr", Index: 2, Format: FormatLong},
-		{Name: "events", Index: 3, Format: FormatPtr, Out: Filled},
-		{Name: "timeout", Index: 4, Format: FormatPtr},
-		{Name: "usig", Index: 5, Format: FormatPtr},
-	}},
+		{Name: "events", Index: 3, Format: FormatArray, Struct: &structIoEvent, Count: 0xff, Out: Filled},
+		{Name: "timeout", Index: 4, Format: FormatStruct, Struct: &structTimespec64, Count: 0xfe, Out: Filled},
+		{Name: "usig", Index: 5, Format: FormatPtr, Out: Filled},
+	}, Rules: []Rule{{HowBytes, 4, 0xfe, 0, 16, 0, 0}, {HowBytes, 3, 0xff, 2, 32, 0, 0}}},
 	{Name: "recvmmsg_time64", Class: "Network", Group: "Messages", NArgs: 5, Args: []Arg{
 		{Name: "fd", Index: 0, Format: FormatFD},
 		{Name: "mmsg", Index: 1, Format: FormatMmsghdr, Count: 0xff, Out: Filled},
@@ -5638,6 +6358,25 @@ var calls = [...]Call{
 		{Name: "info", Index: 2, Format: FormatSiginfo, Count: 0xfe},
 		{Name: "flags", Index: 3, Format: FormatXint},
 	}, Flags: Life},
+	{Name: "io_uring_register", Class: "FileSystem", Group: "AsyncIO", NArgs: 4, Args: []Arg{
+		{Name: "fd", Index: 0, Format: FormatFD},
+		{Name: "opcode", Index: 1, Format: FormatValue, Set: &setUringregister},
+		{Name: "arg", Index: 2, Format: FormatPtr},
+		{Name: "nr_args", Index: 3, Format: FormatUint},
+	}, Variants: []Variant{
+		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x4, 0x2, 0x7}}}, Args: []Arg{
+			{Name: "fd", Index: 0, Format: FormatFD},
+			{Name: "opcode", Index: 1, Format: FormatValue, Set: &setUringregister},
+			{Name: "arg", Index: 2, Format: FormatArray, Struct: &structFdnum, Count: 0x3},
+			{Name: "nr_args", Index: 3, Format: FormatUint},
+		}, Rules: []Rule{{HowBytes, 2, 0x3, 0, 4, 0, 0}}, Keys: []uint64{0xffffffff00000004, 0xffffffff00000002, 0xffffffff00000007}},
+		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x0}}}, Args: []Arg{
+			{Name: "fd", Index: 0, Format: FormatFD},
+			{Name: "opcode", Index: 1, Format: FormatValue, Set: &setUringregister},
+			{Name: "arg", Index: 2, Format: FormatVec, Count: 0x3},
+			{Name: "nr_args", Index: 3, Format: FormatUint},
+		}},
+	}, Select: &Select{1, 0xff, 0xffffffff}},
 	{Name: "clone3", Class: "Process", Group: "Creation", NArgs: 2, Args: []Arg{
 		{Name: "cl_args", Index: 0, Format: FormatClone3, Struct: &structCloneArgs386, Count: 0xfe},
 		{Name: "size", Index: 1, Format: FormatSize},
@@ -5665,6 +6404,32 @@ var calls = [...]Call{
 		{Name: "fd", Index: 4, Format: FormatFD},
 		{Name: "off", Index: 5, Format: FormatHex},
 	}, Ret: Ret{Format: RetHex}},
+	{Name: "shmctl", Class: "IPC", Group: "SharedMemory", NArgs: 3, Args: []Arg{
+		{Name: "shmid", Index: 0, Format: FormatInt},
+		{Name: "cmd", Index: 1, Format: FormatValue, Set: &setShmctl},
+		{Name: "buf", Index: 2, Format: FormatPtr},
+	}, Variants: []Variant{
+		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x2, 0xd, 0xf}}}, Args: []Arg{
+			{Name: "shmid", Index: 0, Format: FormatInt},
+			{Name: "cmd", Index: 1, Format: FormatValue, Set: &setShmctl},
+			{Name: "buf", Index: 2, Format: FormatStruct, Struct: &structShmidDs, Count: 0xfe, Out: Filled},
+		}},
+		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x1}}}, Args: []Arg{
+			{Name: "shmid", Index: 0, Format: FormatInt},
+			{Name: "cmd", Index: 1, Format: FormatValue, Set: &setShmctl},
+			{Name: "buf", Index: 2, Format: FormatStruct, Struct: &structShmidSet, Count: 0xfe},
+		}},
+		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x3}}}, Args: []Arg{
+			{Name: "shmid", Index: 0, Format: FormatInt},
+			{Name: "cmd", Index: 1, Format: FormatValue, Set: &setShmctl},
+			{Name: "buf", Index: 2, Format: FormatStruct, Struct: &structShminfo, Count: 0xfe, Out: Filled},
+		}},
+		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0xe}}}, Args: []Arg{
+			{Name: "shmid", Index: 0, Format: FormatInt},
+			{Name: "cmd", Index: 1, Format: FormatValue, Set: &setShmctl},
+			{Name: "buf", Index: 2, Format: FormatStruct, Struct: &structShmInfo, Count: 0xfe, Out: Filled},
+		}},
+	}},
 	{Name: "clone", Class: "Process", Group: "Creation", NArgs: 5, Args: []Arg{
 		{Name: "child_stack", Index: 1, Format: FormatPtr, Named: true},
 		{Name: "flags", Index: 0, Format: FormatFlags, Set: &setClone, Named: true},
@@ -5672,6 +6437,52 @@ var calls = [...]Call{
 		{Name: "tls", Index: 4, Format: FormatPtr, Out: FillsIn, Named: true, Show: &Cond{Arg: 0, Mask: 0x80000}},
 		{Name: "child_tidptr", Index: 3, Format: FormatPtr, Out: FillsIn, Named: true, Show: &Cond{Arg: 0, Mask: 0x1200000}},
 	}, Rules: []Rule{{HowBytes, 2, 0xfe, 2, 4, 0, 0}}, Flags: Life},
+	{Name: "semctl", Class: "IPC", Group: "Semaphores", NArgs: 4, Args: []Arg{
+		{Name: "semid", Index: 0, Format: FormatInt},
+		{Name: "semnum", Index: 1, Format: FormatInt},
+		{Name: "cmd", Index: 2, Format: FormatValue, Set: &setSemctl},
+		{Name: "arg", Index: 3, Format: FormatPtr},
+	}, Variants: []Variant{
+		{When: []Cond{{Arg: 2, Mask: 0xffffffff, Values: []uint64{0x2, 0x12, 0x14}}}, Args: []Arg{
+			{Name: "semid", Index: 0, Format: FormatInt},
+			{Name: "semnum", Index: 1, Format: FormatInt},
+			{Name: "cmd", Index: 2, Format: FormatValue, Set: &setSemctl},
+			{Name: "arg", Index: 3, Format: FormatStruct, Struct: &structSemidDs, Count: 0xfe, Out: Filled},
+		}},
+		{When: []Cond{{Arg: 2, Mask: 0xffffffff, Values: []uint64{0x1}}}, Args: []Arg{
+			{Name: "semid", Index: 0, Format: FormatInt},
+			{Name: "semnum", Index: 1, Format: FormatInt},
+			{Name: "cmd", Index: 2, Format: FormatValue, Set: &setSemctl},
+			{Name: "arg", Index: 3, Format: FormatStruct, Struct: &structSemidSet, Count: 0xfe},
+		}},
+		{When: []Cond{{Arg: 2, Mask: 0xffffffff, Values: []uint64{0x3, 0x13}}}, Args: []Arg{
+			{Name: "semid", Index: 0, Format: FormatInt},
+			{Name: "semnum", Index: 1, Format: FormatInt},
+			{Name: "cmd", Index: 2, Format: FormatValue, Set: &setSemctl},
+			{Name: "arg", Index: 3, Format: FormatStruct, Struct: &structSeminfo, Count: 0xfe, Out: Filled},
+		}, Rules: []Rule{{HowBytes, 3, 0xfe, 2, 40, 0, 0}}, Keys: []uint64{0xffffffff00000003, 0xffffffff00000013}},
+	}, Select: &Select{2, 0xff, 0xffffffff}},
+	{Name: "msgctl", Class: "IPC", Group: "Messages", NArgs: 3, Args: []Arg{
+		{Name: "msqid", Index: 0, Format: FormatInt},
+		{Name: "cmd", Index: 1, Format: FormatValue, Set: &setMsgctl},
+		{Name: "buf", Index: 2, Format: FormatPtr},
+	}, Variants: []Variant{
+		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x2, 0xb, 0xd}}}, Args: []Arg{
+			{Name: "msqid", Index: 0, Format: FormatInt},
+			{Name: "cmd", Index: 1, Format: FormatValue, Set: &setMsgctl},
+			{Name: "buf", Index: 2, Format: FormatStruct, Struct: &structMsqidDs, Count: 0xfe, Out: Filled},
+		}},
+		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x1}}}, Args: []Arg{
+			{Name: "msqid", Index: 0, Format: FormatInt},
+			{Name: "cmd", Index: 1, Format: FormatValue, Set: &setMsgctl},
+			{Name: "buf", Index: 2, Format: FormatStruct, Struct: &structMsqidSet, Count: 0xfe},
+		}},
+		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x3, 0xc}}}, Args: []Arg{
+			{Name: "msqid", Index: 0, Format: FormatInt},
+			{Name: "cmd", Index: 1, Format: FormatValue, Set: &setMsgctl},
+			{Name: "buf", Index: 2, Format: FormatStruct, Struct: &structMsginfo, Count: 0xfe, Out: Filled},
+		}, Rules: []Rule{{HowBytes, 2, 0xfe, 2, 32, 0, 0}}, Keys: []uint64{0xffffffff00000003, 0xffffffff0000000c}},
+	}, Select: &Select{1, 0xff, 0xffffffff}},
 	{Name: "fcntl", Class: "FileSystem", Group: "Files", NArgs: 3, Args: []Arg{
 		{Name: "fd", Index: 0, Format: FormatFD},
 		{Name: "cmd", Index: 1, Format: FormatValue, Set: &setFcntl},
@@ -5951,12 +6762,112 @@ var calls = [...]Call{
 		{Name: "cmdline_ptr", Index: 3, Format: FormatData, Count: 0x2},
 		{Name: "flags", Index: 4, Format: FormatFlags, Set: &setKexecfile},
 	}, Rules: []Rule{{HowBytes, 3, 0x2, 1, 1, 0, 0}}, Flags: Life},
+	{Name: "ptrace", Class: "Process", Group: "Tracing", NArgs: 4, Args: []Arg{
+		{Name: "request", Index: 0, Format: FormatValue, Set: &setPtrace},
+		{Name: "pid", Index: 1, Format: FormatPID},
+		{Name: "addr", Index: 2, Format: FormatPtr},
+		{Name: "data", Index: 3, Format: FormatPtr},
+	}, Variants: []Variant{
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x0}}}, Args: []Arg{
+			{Name: "request", Index: 0, Format: FormatValue, Set: &setPtrace},
+		}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x10, 0x8, 0x4207, 0x4208}}}, Args: []Arg{
+			{Name: "request", Index: 0, Format: FormatValue, Set: &setPtrace},
+			{Name: "pid", Index: 1, Format: FormatPID},
+		}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x1, 0x2}}}, Args: []Arg{
+			{Name: "request", Index: 0, Format: FormatValue, Set: &setPtrace},
+			{Name: "pid", Index: 1, Format: FormatPID},
+			{Name: "addr", Index: 2, Format: FormatPtr},
+			{Name: "data", Index: 3, Format: FormatPtrVal, Count: 0xfe, Out: Filled},
+		}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x3}}}, Args: []Arg{
+			{Name: "request", Index: 0, Format: FormatValue, Set: &setPtrace},
+			{Name: "pid", Index: 1, Format: FormatPID},
+			{Name: "addr", Index: 2, Format: FormatValue, Set: &setUserarea},
+			{Name: "data", Index: 3, Format: FormatPtrVal, Count: 0xfe, Out: Filled},
+		}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x6}}}, Args: []Arg{
+			{Name: "request", Index: 0, Format: FormatValue, Set: &setPtrace},
+			{Name: "pid", Index: 1, Format: FormatPID},
+			{Name: "addr", Index: 2, Format: FormatValue, Set: &setUserarea},
+			{Name: "data", Index: 3, Format: FormatPtr},
+		}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0xc, 0xd, 0xe, 0xf}}}, Args: []Arg{
+			{Name: "request", Index: 0, Format: FormatValue, Set: &setPtrace},
+			{Name: "pid", Index: 1, Format: FormatPID},
+			{Name: "data", Index: 3, Format: FormatPtr},
+		}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x4204, 0x4205}}}, Args: []Arg{
+			{Name: "request", Index: 0, Format: FormatValue, Set: &setPtrace},
+			{Name: "pid", Index: 1, Format: FormatPID},
+			{Name: "addr", Index: 2, Format: FormatValue, Set: &setRegset},
+			{Name: "data", Index: 3, Format: FormatStruct, Struct: &structIovec, Count: 0xfe},
+		}, Rules: []Rule{{HowBytes, 3, 0xfe, 0, 16, 0, 0}}, Keys: []uint64{0xffffffff00004204, 0xffffffff00004205}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x4202}}}, Args: []Arg{
+			{Name: "request", Index: 0, Format: FormatValue, Set: &setPtrace},
+			{Name: "pid", Index: 1, Format: FormatPID},
+			{Name: "addr", Index: 2, Format: FormatPtr},
+			{Name: "data", Index: 3, Format: FormatSiginfo, Count: 0xfe, Out: Filled},
+		}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x4203}}}, Args: []Arg{
+			{Name: "request", Index: 0, Format: FormatValue, Set: &setPtrace},
+			{Name: "pid", Index: 1, Format: FormatPID},
+			{Name: "addr", Index: 2, Format: FormatPtr},
+			{Name: "data", Index: 3, Format: FormatSiginfo, Count: 0xfe},
+		}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x4201}}}, Args: []Arg{
+			{Name: "request", Index: 0, Format: FormatValue, Set: &setPtrace},
+			{Name: "pid", Index: 1, Format: FormatPID},
+			{Name: "addr", Index: 2, Format: FormatPtr},
+			{Name: "data", Index: 3, Format: FormatStruct, Struct: &structUlong, Count: 0xfe, Out: Filled},
+		}, Rules: []Rule{{HowBytes, 3, 0xfe, 2, 8, 0, 0}}, Keys: []uint64{0xffffffff00004201}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x4200, 0x4206}}}, Args: []Arg{
+			{Name: "request", Index: 0, Format: FormatValue, Set: &setPtrace},
+			{Name: "pid", Index: 1, Format: FormatPID},
+			{Name: "addr", Index: 2, Format: FormatPtr},
+			{Name: "data", Index: 3, Format: FormatFlags, Set: &setPtraceoptions},
+		}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x7, 0x18, 0x9, 0x11, 0x1f, 0x20, 0x21}}}, Args: []Arg{
+			{Name: "request", Index: 0, Format: FormatValue, Set: &setPtrace},
+			{Name: "pid", Index: 1, Format: FormatPID},
+			{Name: "addr", Index: 2, Format: FormatPtr},
+			{Name: "data", Index: 3, Format: FormatSignal},
+		}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x420a}}}, Args: []Arg{
+			{Name: "request", Index: 0, Format: FormatValue, Set: &setPtrace},
+			{Name: "pid", Index: 1, Format: FormatPID},
+			{Name: "addr", Index: 2, Format: FormatUlong},
+			{Name: "data", Index: 3, Format: FormatSigset, Count: 0xfe, Out: Filled},
+		}, Rules: []Rule{{HowBytes, 3, 0xfe, 2, 8, 0, 0}}, Keys: []uint64{0xffffffff0000420a}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x420b}}}, Args: []Arg{
+			{Name: "request", Index: 0, Format: FormatValue, Set: &setPtrace},
+			{Name: "pid", Index: 1, Format: FormatPID},
+			{Name: "addr", Index: 2, Format: FormatUlong},
+			{Name: "data", Index: 3, Format: FormatSigset, Count: 0xfe},
+		}, Rules: []Rule{{HowBytes, 3, 0xfe, 0, 8, 0, 0}}, Keys: []uint64{0xffffffff0000420b}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x420e}}}, Args: []Arg{
+			{Name: "request", Index: 0, Format: FormatValue, Set: &setPtrace},
+			{Name: "pid", Index: 1, Format: FormatPID},
+			{Name: "addr", Index: 2, Format: FormatUlong},
+			{Name: "data", Index: 3, Format: FormatPtr},
+		}},
+	}, Select: &Select{0, 0xff, 0xffffffff}},
 	{Name: "rt_sigtimedwait", Class: "Signals", Group: "Handling", NArgs: 4, Args: []Arg{
 		{Name: "uthese", Index: 0, Format: FormatSigset, Count: 0xfe},
 		{Name: "uinfo", Index: 1, Format: FormatSiginfo, Count: 0xfe, Out: Filled},
 		{Name: "uts", Index: 2, Format: FormatStruct, Struct: &structTimespec, Count: 0xfe, Out: Filled},
 		{Name: "sigsetsize", Index: 3, Format: FormatSize},
 	}, Ret: Ret{Format: RetName, Set: &setSignal, Label: "name"}, Rules: []Rule{{HowBytes, 0, 0xfe, 0, 8, 0, 0}, {HowBytes, 2, 0xfe, 0, 16, 0, 0}}},
+	{Name: "timer_create", Class: "Time", Group: "Timers", NArgs: 3, Args: []Arg{
+		{Name: "which_clock", Index: 0, Format: FormatValue, Set: &setClock},
+		{Name: "timer_event_spec", Index: 1, Format: FormatStruct, Struct: &structSigev, Count: 0xfe},
+		{Name: "created_timer_id", Index: 2, Format: FormatIntp, Count: 0xfe, Out: Filled},
+	}, Rules: []Rule{{HowBytes, 2, 0xfe, 2, 4, 0, 0}}},
+	{Name: "mq_notify", Class: "IPC", Group: "Messages", NArgs: 2, Args: []Arg{
+		{Name: "mqdes", Index: 0, Format: FormatFD},
+		{Name: "notification", Index: 1, Format: FormatStruct, Struct: &structSigev, Count: 0xfe},
+	}},
 	{Name: "waitid", Class: "Process", Group: "Waiting", NArgs: 5, Args: []Arg{
 		{Name: "which", Index: 0, Format: FormatValue, Set: &setIdtype},
 		{Name: "upid", Index: 1, Format: FormatPID},
@@ -6002,9 +6913,9 @@ var calls = [...]Call{
 			{Name: "fd", Index: 0, Format: FormatFD},
 			{Name: "level", Index: 1, Format: FormatValue, Set: &setSol},
 			{Name: "optname", Index: 2, Format: FormatValue, Set: &setSo},
-			{Name: "optval", Index: 3, Format: FormatStruct, Struct: &structLinger, Count: 0xfe},
+			{Name: "optval", Index: 3, Format: FormatSized, Struct: &structLinger, Count: 0x4},
 			{Name: "optlen", Index: 4, Format: FormatInt},
-		}, Rules: []Rule{{HowBytes, 3, 0xfe, 0, 8, 0, 0}}, Keys: []uint64{0xd00000001}},
+		}, Rules: []Rule{{HowBytes, 3, 0x4, 0, 1, 0, 0}}, Keys: []uint64{0xd00000001}},
 		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x1}}, {Arg: 2, Mask: 0xffffffff, Values: []uint64{0x1a, 0x33}}}, Args: []Arg{
 			{Name: "fd", Index: 0, Format: FormatFD},
 			{Name: "level", Index: 1, Format: FormatValue, Set: &setSol},
@@ -6016,16 +6927,44 @@ var calls = [...]Call{
 			{Name: "fd", Index: 0, Format: FormatFD},
 			{Name: "level", Index: 1, Format: FormatValue, Set: &setSol},
 			{Name: "optname", Index: 2, Format: FormatValue, Set: &setIp},
-			{Name: "optval", Index: 3, Format: FormatStruct, Struct: &structIpMreq, Count: 0xfe},
+			{Name: "optval", Index: 3, Format: FormatSized, Struct: &structIpMreq, Count: 0x4},
 			{Name: "optlen", Index: 4, Format: FormatInt},
-		}, Rules: []Rule{{HowBytes, 3, 0xfe, 0, 8, 0, 0}}, Keys: []uint64{0x2300000000, 0x2400000000}},
+		}, Rules: []Rule{{HowBytes, 3, 0x4, 0, 1, 0, 0}}, Keys: []uint64{0x2300000000, 0x2400000000}},
 		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x29}}, {Arg: 2, Mask: 0xffffffff, Values: []uint64{0x14, 0x15}}}, Args: []Arg{
 			{Name: "fd", Index: 0, Format: FormatFD},
 			{Name: "level", Index: 1, Format: FormatValue, Set: &setSol},
 			{Name: "optname", Index: 2, Format: FormatValue, Set: &setIpv6},
-			{Name: "optval", Index: 3, Format: FormatStruct, Struct: &structIpv6Mreq, Count: 0xfe},
+			{Name: "optval", Index: 3, Format: FormatSized, Struct: &structIpv6Mreq, Count: 0x4},
 			{Name: "optlen", Index: 4, Format: FormatInt},
-		}, Rules: []Rule{{HowBytes, 3, 0xfe, 0, 20, 0, 0}}, Keys: []uint64{0x1400000029, 0x1500000029}},
+		}, Rules: []Rule{{HowBytes, 3, 0x4, 0, 1, 0, 0}}, Keys: []uint64{0x1400000029, 0x1500000029}},
+		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x0, 0x29}}, {Arg: 2, Mask: 0xffffffff, Values: []uint64{0x2a, 0x2d}}}, Args: []Arg{
+			{Name: "fd", Index: 0, Format: FormatFD},
+			{Name: "level", Index: 1, Format: FormatValue, Set: &setSol},
+			{Name: "optname", Index: 2, Format: FormatValue, Set: &setIp},
+			{Name: "optval", Index: 3, Format: FormatSized, Struct: &structGroupReq, Count: 0x4},
+			{Name: "optlen", Index: 4, Format: FormatInt},
+		}, Rules: []Rule{{HowBytes, 3, 0x4, 0, 1, 0, 0}}, Keys: []uint64{0x2a00000000, 0x2d00000000, 0x2a00000029, 0x2d00000029}},
+		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0xff}}, {Arg: 2, Mask: 0xffffffff, Values: []uint64{0x1}}}, Args: []Arg{
+			{Name: "fd", Index: 0, Format: FormatFD},
+			{Name: "level", Index: 1, Format: FormatValue, Set: &setSol},
+			{Name: "optname", Index: 2, Format: FormatValue, Set: &setSolraw},
+			{Name: "optval", Index: 3, Format: FormatStruct, Struct: &structIcmpFilter, Count: 0xfe},
+			{Name: "optlen", Index: 4, Format: FormatInt},
+		}, Rules: []Rule{{HowBytes, 3, 0xfe, 0, 4, 0, 0}}, Keys: []uint64{0x1000000ff}},
+		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x107}}, {Arg: 2, Mask: 0xffffffff, Values: []uint64{0x5, 0xd}}}, Args: []Arg{
+			{Name: "fd", Index: 0, Format: FormatFD},
+			{Name: "level", Index: 1, Format: FormatValue, Set: &setSol},
+			{Name: "optname", Index: 2, Format: FormatValue, Set: &setSolpacket},
+			{Name: "optval", Index: 3, Format: FormatSized, Struct: &structTpacketReq, Count: 0x4},
+			{Name: "optlen", Index: 4, Format: FormatInt},
+		}, Rules: []Rule{{HowBytes, 3, 0x4, 0, 1, 0, 0}}, Keys: []uint64{0x500000107, 0xd00000107}},
+		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0xff}}}, Args: []Arg{
+			{Name: "fd", Index: 0, Format: FormatFD},
+			{Name: "level", Index: 1, Format: FormatValue, Set: &setSol},
+			{Name: "optname", Index: 2, Format: FormatValue, Set: &setSolraw},
+			{Name: "optval", Index: 3, Format: FormatSockopt, Count: 0x4},
+			{Name: "optlen", Index: 4, Format: FormatInt},
+		}},
 		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x1}}}, Args: []Arg{
 			{Name: "fd", Index: 0, Format: FormatFD},
 			{Name: "level", Index: 1, Format: FormatValue, Set: &setSol},
@@ -6226,6 +7165,97 @@ var calls = [...]Call{
 		{Name: "fd", Index: 0, Format: FormatFD},
 		{Name: "statbuf", Index: 1, Format: FormatStruct, Struct: &structStatFrom16, Count: 0xfe, Out: Filled},
 	}, Rules: []Rule{{HowBytes, 1, 0xfe, 2, 40, 16, 0}}},
+	{Name: "ptrace", Class: "Process", Group: "Tracing", NArgs: 4, Args: []Arg{
+		{Name: "request", Index: 0, Format: FormatValue, Set: &setPtrace, Wide: true},
+		{Name: "pid", Index: 1, Format: FormatPID},
+		{Name: "addr", Index: 2, Format: FormatPtr},
+		{Name: "data", Index: 3, Format: FormatPtr},
+	}, Variants: []Variant{
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x0}}}, Args: []Arg{
+			{Name: "request", Index: 0, Format: FormatValue, Set: &setPtrace, Wide: true},
+		}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x10, 0x8, 0x4207, 0x4208}}}, Args: []Arg{
+			{Name: "request", Index: 0, Format: FormatValue, Set: &setPtrace, Wide: true},
+			{Name: "pid", Index: 1, Format: FormatPID},
+		}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x1, 0x2}}}, Args: []Arg{
+			{Name: "request", Index: 0, Format: FormatValue, Set: &setPtrace, Wide: true},
+			{Name: "pid", Index: 1, Format: FormatPID},
+			{Name: "addr", Index: 2, Format: FormatPtr},
+			{Name: "data", Index: 3, Format: FormatPtrVal, Count: 0xfe, Out: Filled},
+		}, Rules: []Rule{{HowBytes, 3, 0xfe, 2, 8, 0, 0}}, Keys: []uint64{0xffffffff00000001, 0xffffffff00000002}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x3}}}, Args: []Arg{
+			{Name: "request", Index: 0, Format: FormatValue, Set: &setPtrace, Wide: true},
+			{Name: "pid", Index: 1, Format: FormatPID},
+			{Name: "addr", Index: 2, Format: FormatValue, Set: &setUserareaArm64, Wide: true},
+			{Name: "data", Index: 3, Format: FormatPtrVal, Count: 0xfe, Out: Filled},
+		}, Rules: []Rule{{HowBytes, 3, 0xfe, 2, 8, 0, 0}}, Keys: []uint64{0xffffffff00000003}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x6}}}, Args: []Arg{
+			{Name: "request", Index: 0, Format: FormatValue, Set: &setPtrace, Wide: true},
+			{Name: "pid", Index: 1, Format: FormatPID},
+			{Name: "addr", Index: 2, Format: FormatValue, Set: &setUserareaArm64, Wide: true},
+			{Name: "data", Index: 3, Format: FormatPtr},
+		}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0xc, 0xd, 0xe, 0xf}}}, Args: []Arg{
+			{Name: "request", Index: 0, Format: FormatValue, Set: &setPtrace, Wide: true},
+			{Name: "pid", Index: 1, Format: FormatPID},
+			{Name: "data", Index: 3, Format: FormatPtr},
+		}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x4204, 0x4205}}}, Args: []Arg{
+			{Name: "request", Index: 0, Format: FormatValue, Set: &setPtrace, Wide: true},
+			{Name: "pid", Index: 1, Format: FormatPID},
+			{Name: "addr", Index: 2, Format: FormatValue, Set: &setRegset, Wide: true},
+			{Name: "data", Index: 3, Format: FormatStruct, Struct: &structIovec, Count: 0xfe},
+		}, Rules: []Rule{{HowBytes, 3, 0xfe, 0, 16, 0, 0}}, Keys: []uint64{0xffffffff00004204, 0xffffffff00004205}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x4202}}}, Args: []Arg{
+			{Name: "request", Index: 0, Format: FormatValue, Set: &setPtrace, Wide: true},
+			{Name: "pid", Index: 1, Format: FormatPID},
+			{Name: "addr", Index: 2, Format: FormatPtr},
+			{Name: "data", Index: 3, Format: FormatSiginfo, Count: 0xfe, Out: Filled},
+		}, Rules: []Rule{{HowBytes, 3, 0xfe, 2, 48, 0, 0}}, Keys: []uint64{0xffffffff00004202}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x4203}}}, Args: []Arg{
+			{Name: "request", Index: 0, Format: FormatValue, Set: &setPtrace, Wide: true},
+			{Name: "pid", Index: 1, Format: FormatPID},
+			{Name: "addr", Index: 2, Format: FormatPtr},
+			{Name: "data", Index: 3, Format: FormatSiginfo, Count: 0xfe},
+		}, Rules: []Rule{{HowBytes, 3, 0xfe, 0, 48, 0, 0}}, Keys: []uint64{0xffffffff00004203}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x4201}}}, Args: []Arg{
+			{Name: "request", Index: 0, Format: FormatValue, Set: &setPtrace, Wide: true},
+			{Name: "pid", Index: 1, Format: FormatPID},
+			{Name: "addr", Index: 2, Format: FormatPtr},
+			{Name: "data", Index: 3, Format: FormatStruct, Struct: &structUlong, Count: 0xfe, Out: Filled},
+		}, Rules: []Rule{{HowBytes, 3, 0xfe, 2, 8, 0, 0}}, Keys: []uint64{0xffffffff00004201}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x4200, 0x4206}}}, Args: []Arg{
+			{Name: "request", Index: 0, Format: FormatValue, Set: &setPtrace, Wide: true},
+			{Name: "pid", Index: 1, Format: FormatPID},
+			{Name: "addr", Index: 2, Format: FormatPtr},
+			{Name: "data", Index: 3, Format: FormatFlags, Set: &setPtraceoptions, Wide: true},
+		}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x7, 0x18, 0x9, 0x11, 0x1f, 0x20, 0x21}}}, Args: []Arg{
+			{Name: "request", Index: 0, Format: FormatValue, Set: &setPtrace, Wide: true},
+			{Name: "pid", Index: 1, Format: FormatPID},
+			{Name: "addr", Index: 2, Format: FormatPtr},
+			{Name: "data", Index: 3, Format: FormatSignal},
+		}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x420a}}}, Args: []Arg{
+			{Name: "request", Index: 0, Format: FormatValue, Set: &setPtrace, Wide: true},
+			{Name: "pid", Index: 1, Format: FormatPID},
+			{Name: "addr", Index: 2, Format: FormatUlong},
+			{Name: "data", Index: 3, Format: FormatSigset, Count: 0xfe, Out: Filled},
+		}, Rules: []Rule{{HowBytes, 3, 0xfe, 2, 8, 0, 0}}, Keys: []uint64{0xffffffff0000420a}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x420b}}}, Args: []Arg{
+			{Name: "request", Index: 0, Format: FormatValue, Set: &setPtrace, Wide: true},
+			{Name: "pid", Index: 1, Format: FormatPID},
+			{Name: "addr", Index: 2, Format: FormatUlong},
+			{Name: "data", Index: 3, Format: FormatSigset, Count: 0xfe},
+		}, Rules: []Rule{{HowBytes, 3, 0xfe, 0, 8, 0, 0}}, Keys: []uint64{0xffffffff0000420b}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x420e}}}, Args: []Arg{
+			{Name: "request", Index: 0, Format: FormatValue, Set: &setPtrace, Wide: true},
+			{Name: "pid", Index: 1, Format: FormatPID},
+			{Name: "addr", Index: 2, Format: FormatUlong},
+			{Name: "data", Index: 3, Format: FormatPtr},
+		}},
+	}, Select: &Select{0, 0xff, 0xffffffff}},
 	{Name: "mq_open", Class: "IPC", Group: "Messages", NArgs: 4, Args: []Arg{
 		{Name: "name", Index: 0, Format: FormatStr},
 		{Name: "oflag", Index: 1, Format: FormatFlags, Set: &setOpenArm64},
@@ -6237,6 +7267,31 @@ var calls = [...]Call{
 		{Name: "mqstat", Index: 1, Format: FormatStruct, Struct: &structMqAttrArm64, Count: 0xfe},
 		{Name: "omqstat", Index: 2, Format: FormatStruct, Struct: &structMqAttrArm64, Count: 0xfe, Out: Filled},
 	}, Rules: []Rule{{HowBytes, 1, 0xfe, 0, 32, 0, 0}, {HowBytes, 2, 0xfe, 2, 32, 0, 0}}},
+	{Name: "semctl", Class: "IPC", Group: "Semaphores", NArgs: 4, Args: []Arg{
+		{Name: "semid", Index: 0, Format: FormatInt},
+		{Name: "semnum", Index: 1, Format: FormatInt},
+		{Name: "cmd", Index: 2, Format: FormatValue, Set: &setSemctl},
+		{Name: "arg", Index: 3, Format: FormatPtr},
+	}, Variants: []Variant{
+		{When: []Cond{{Arg: 2, Mask: 0xffffffff, Values: []uint64{0x2, 0x12, 0x14}}}, Args: []Arg{
+			{Name: "semid", Index: 0, Format: FormatInt},
+			{Name: "semnum", Index: 1, Format: FormatInt},
+			{Name: "cmd", Index: 2, Format: FormatValue, Set: &setSemctl},
+			{Name: "arg", Index: 3, Format: FormatStruct, Struct: &structSemidDsArm64, Count: 0xfe, Out: Filled},
+		}, Rules: []Rule{{HowBytes, 3, 0xfe, 2, 72, 0, 0}}, Keys: []uint64{0xffffffff00000002, 0xffffffff00000012, 0xffffffff00000014}},
+		{When: []Cond{{Arg: 2, Mask: 0xffffffff, Values: []uint64{0x1}}}, Args: []Arg{
+			{Name: "semid", Index: 0, Format: FormatInt},
+			{Name: "semnum", Index: 1, Format: FormatInt},
+			{Name: "cmd", Index: 2, Format: FormatValue, Set: &setSemctl},
+			{Name: "arg", Index: 3, Format: FormatStruct, Struct: &structSemidSet, Count: 0xfe},
+		}, Rules: []Rule{{HowBytes, 3, 0xfe, 0, 48, 0, 0}}, Keys: []uint64{0xffffffff00000001}},
+		{When: []Cond{{Arg: 2, Mask: 0xffffffff, Values: []uint64{0x3, 0x13}}}, Args: []Arg{
+			{Name: "semid", Index: 0, Format: FormatInt},
+			{Name: "semnum", Index: 1, Format: FormatInt},
+			{Name: "cmd", Index: 2, Format: FormatValue, Set: &setSemctl},
+			{Name: "arg", Index: 3, Format: FormatStruct, Struct: &structSeminfo, Count: 0xfe, Out: Filled},
+		}, Rules: []Rule{{HowBytes, 3, 0xfe, 2, 40, 0, 0}}, Keys: []uint64{0xffffffff00000003, 0xffffffff00000013}},
+	}, Select: &Select{2, 0xff, 0xffffffff}},
 	{Name: "clone", Class: "Process", Group: "Creation", NArgs: 5, Args: []Arg{
 		{Name: "child_stack", Index: 1, Format: FormatPtr, Named: true},
 		{Name: "flags", Index: 0, Format: FormatFlags, Set: &setClone, Named: true, Wide: true},
@@ -6270,9 +7325,9 @@ var calls = [...]Call{
 	}, Ret: Ret{Format: RetFD}},
 	{Name: "open_by_handle_at", Class: "FileSystem", Group: "Files", NArgs: 3, Args: []Arg{
 		{Name: "mountdirfd", Index: 0, Format: FormatFD},
-		{Name: "handle", Index: 1, Format: FormatPtr},
+		{Name: "handle", Index: 1, Format: FormatHandle, Count: 0xfe},
 		{Name: "flags", Index: 2, Format: FormatFlags, Set: &setOpenArm64},
-	}, Ret: Ret{Format: RetFD}},
+	}, Ret: Ret{Format: RetFD}, Rules: []Rule{{HowBytes, 1, 0xfe, 0, 8, 0, 0}, {HowBytes, 1, 0xfe, 0, 128, 8, 0}}},
 	{Name: "pkey_mprotect", Class: "Memory", Group: "Mapping", NArgs: 4, Args: []Arg{
 		{Name: "start", Index: 0, Format: FormatPtr},
 		{Name: "len", Index: 1, Format: FormatSize},
@@ -6305,6 +7360,7 @@ var setsByName = map[string]*Set{
 	"auditarch":       &setAuditarch,
 	"bpf":             &setBpf,
 	"bpfattach":       &setBpfattach,
+	"bpffile":         &setBpffile,
 	"bpfmap":          &setBpfmap,
 	"bpfmapflags":     &setBpfmapflags,
 	"bpfprog":         &setBpfprog,
@@ -6322,6 +7378,8 @@ var setsByName = map[string]*Set{
 	"closerange":      &setCloserange,
 	"delmodule":       &setDelmodule,
 	"dnotify":         &setDnotify,
+	"dqinfo":          &setDqinfo,
+	"dqvalid":         &setDqvalid,
 	"dumpable":        &setDumpable,
 	"efd":             &setEfd,
 	"epollcreate":     &setEpollcreate,
@@ -6345,6 +7403,7 @@ var setsByName = map[string]*Set{
 	"fsopen":          &setFsopen,
 	"fspick":          &setFspick,
 	"futex":           &setFutex,
+	"futex2":          &setFutex2,
 	"futexbits":       &setFutexbits,
 	"futexbitset":     &setFutexbitset,
 	"futexwakecmp":    &setFutexwakecmp,
@@ -6352,10 +7411,12 @@ var setsByName = map[string]*Set{
 	"getrandom":       &setGetrandom,
 	"handleat":        &setHandleat,
 	"handler":         &setHandler,
+	"icmpfilter":      &setIcmpfilter,
 	"idtype":          &setIdtype,
 	"iff":             &setIff,
 	"inotify":         &setInotify,
 	"inotifyinit":     &setInotifyinit,
+	"iocb":            &setIocb,
 	"ioctl":           &setIoctl,
 	"ioprio":          &setIoprio,
 	"ioprioclass":     &setIoprioclass,
@@ -6371,6 +7432,8 @@ var setsByName = map[string]*Set{
 	"kcmp":            &setKcmp,
 	"kexecfile":       &setKexecfile,
 	"keyctl":          &setKeyctl,
+	"keymove":         &setKeymove,
+	"keyperm":         &setKeyperm,
 	"keyspec":         &setKeyspec,
 	"landlock":        &setLandlock,
 	"landlockaccess":  &setLandlockaccess,
@@ -6419,10 +7482,16 @@ var setsByName = map[string]*Set{
 	"prsetvma":        &setPrsetvma,
 	"prtsc":           &setPrtsc,
 	"ptrace":          &setPtrace,
+	"ptraceoptions":   &setPtraceoptions,
+	"quotacmd":        &setQuotacmd,
+	"quotafmt":        &setQuotafmt,
+	"quotatype":       &setQuotatype,
 	"reboot":          &setReboot,
 	"rebootmagic1":    &setRebootmagic1,
 	"rebootmagic2":    &setRebootmagic2,
+	"regset":          &setRegset,
 	"rename":          &setRename,
+	"reqkeydefl":      &setReqkeydefl,
 	"resolve":         &setResolve,
 	"rlimit":          &setRlimit,
 	"rusage":          &setRusage,
@@ -6466,6 +7535,7 @@ var setsByName = map[string]*Set{
 	"sol":             &setSol,
 	"solnetlink":      &setSolnetlink,
 	"solpacket":       &setSolpacket,
+	"solraw":          &setSolraw,
 	"splice":          &setSplice,
 	"statfsflags":     &setStatfsflags,
 	"statxat":         &setStatxat,
@@ -6492,16 +7562,30 @@ var setsByName = map[string]*Set{
 	"uringfeat":       &setUringfeat,
 	"uringflags":      &setUringflags,
 	"uringregister":   &setUringregister,
+	"userarea":        &setUserarea,
 	"wait":            &setWait,
 	"whence":          &setWhence,
 	"xattr":           &setXattr,
 }
 
 var structsByName = map[string]*Struct{
+	"bpf_elem":         &structBpfElem,
+	"bpf_info":         &structBpfInfo,
+	"bpf_info_":        &structBpfInfoAmd64,
+	"bpf_key":          &structBpfKey,
 	"bpf_map_create":   &structBpfMapCreate,
+	"bpf_map_fd":       &structBpfMapFd,
+	"bpf_map_id":       &structBpfMapId,
+	"bpf_next_key":     &structBpfNextKey,
+	"bpf_obj":          &structBpfObj,
+	"bpf_prog_id":      &structBpfProgId,
+	"bpf_prog_load":    &structBpfProgLoad,
+	"bpf_start_id":     &structBpfStartId,
 	"byte":             &structByte,
 	"cap_header":       &structCapHeader,
 	"clone_args":       &structCloneArgs,
+	"dqblk":            &structDqblk,
+	"dqinfo":           &structDqinfo,
 	"epoll_data":       &structEpollData,
 	"epoll_event":      &structEpollEvent,
 	"errstat":          &structErrstat,
@@ -6511,6 +7595,9 @@ var structsByName = map[string]*Struct{
 	"flock":            &structFlock,
 	"flockpid":         &structFlockpid,
 	"fsid":             &structFsid,
+	"futexv":           &structFutexv,
+	"group_req":        &structGroupReq,
+	"icmp_filter":      &structIcmpFilter,
 	"id":               &structId,
 	"ifr_addr":         &structIfrAddr,
 	"ifr_broadaddr":    &structIfrBroadaddr,
@@ -6523,7 +7610,12 @@ var structsByName = map[string]*Struct{
 	"in_pktinfo":       &structInPktinfo,
 	"int":              &structInt,
 	"io_event":         &structIoEvent,
+	"iocb":             &structIocb,
+	"iocbhead":         &structIocbhead,
+	"iovec":            &structIovec,
 	"ip_mreq":          &structIpMreq,
+	"ipcperm":          &structIpcperm,
+	"ipcperm_set":      &structIpcpermSet,
 	"ipv6_mreq":        &structIpv6Mreq,
 	"itimerspec":       &structItimerspec,
 	"itimerspec64":     &structItimerspec64,
@@ -6535,9 +7627,13 @@ var structsByName = map[string]*Struct{
 	"mount_attr":       &structMountAttr,
 	"mpol":             &structMpol,
 	"mq_attr":          &structMqAttr,
+	"msginfo":          &structMsginfo,
+	"msqid_ds":         &structMsqidDs,
+	"msqid_set":        &structMsqidSet,
 	"open_how":         &structOpenHow,
 	"pointer":          &structPointer,
 	"pollfd":           &structPollfd,
+	"quotafmt":         &structQuotafmt,
 	"rlimit":           &structRlimit,
 	"rlimit64":         &structRlimit64,
 	"rusage":           &structRusage,
@@ -6545,9 +7641,17 @@ var structsByName = map[string]*Struct{
 	"sched_param":      &structSchedParam,
 	"seccompret":       &structSeccompret,
 	"sembuf":           &structSembuf,
+	"semid_ds":         &structSemidDs,
+	"semid_set":        &structSemidSet,
+	"seminfo":          &structSeminfo,
+	"shm_info":         &structShmInfo,
+	"shmid_ds":         &structShmidDs,
+	"shmid_set":        &structShmidSet,
+	"shminfo":          &structShminfo,
 	"sigaction":        &structSigaction,
 	"sigev":            &structSigev,
 	"sigmask_":         &structSigmask,
+	"sigval":           &structSigval,
 	"sock_fprog":       &structSockFprog,
 	"stack_t":          &structStackT,
 	"stat":             &structStat,
@@ -6565,11 +7669,15 @@ var structsByName = map[string]*Struct{
 	"timex":            &structTimex,
 	"timezone":         &structTimezone,
 	"tms":              &structTms,
+	"tpacket_req":      &structTpacketReq,
+	"tpacket_stats":    &structTpacketStats,
 	"tsc":              &structTsc,
 	"ucred":            &structUcred,
 	"uint":             &structUint,
 	"ulong":            &structUlong,
+	"uring_cq_off":     &structUringCqOff,
 	"uring_params":     &structUringParams,
+	"uring_sq_off":     &structUringSqOff,
 	"utimbuf":          &structUtimbuf,
 	"utsname":          &structUtsname,
 	"winsize":          &structWinsize,
@@ -6695,6 +7803,10 @@ var setSighow = Set{Unknown: "SIG_???", Flags: false, Rows: []SetRow{
 	{"SIG_BLOCK", 0x0, 0x0, RowName},
 	{"SIG_UNBLOCK", 0x1, 0x0, RowName},
 	{"SIG_SETMASK", 0x2, 0x0, RowName},
+}}
+
+var structSigmask = Struct{Size: 8, Fields: []Field{
+	{Name: "mask", Offset: 0, Size: 8, Format: FormatSigset},
 }}
 
 var setIoctl = Set{Unknown: "", Flags: false, Rows: []SetRow{
@@ -7046,6 +8158,53 @@ var setShmctl = Set{Unknown: "SHM_???", Flags: false, Rows: []SetRow{
 	{"SHM_STAT", 0xd, 0x0, RowName},
 	{"SHM_INFO", 0xe, 0x0, RowName},
 	{"SHM_STAT_ANY", 0xf, 0x0, RowName},
+}}
+
+var structIpcperm = Struct{Size: 48, Fields: []Field{
+	{Name: "uid", Offset: 4, Size: 4, Format: FormatID},
+	{Name: "gid", Offset: 8, Size: 4, Format: FormatID},
+	{Name: "mode", Offset: 20, Size: 4, Format: FormatMode},
+	{Name: "key", Offset: 0, Size: 4, Format: FormatUint},
+	{Name: "cuid", Offset: 12, Size: 4, Format: FormatID},
+	{Name: "cgid", Offset: 16, Size: 4, Format: FormatID},
+}}
+
+var structShmidDs = Struct{Size: 96, Fields: []Field{
+	{Name: "shm_perm", Offset: 0, Size: 48, Format: FormatStruct, Struct: &structIpcperm},
+	{Name: "shm_segsz", Offset: 48, Size: 8, Format: FormatUlong},
+	{Name: "shm_cpid", Offset: 80, Size: 4, Format: FormatPID},
+	{Name: "shm_lpid", Offset: 84, Size: 4, Format: FormatPID},
+	{Name: "shm_nattch", Offset: 88, Size: 8, Format: FormatUlong},
+	{Name: "shm_atime", Offset: 56, Size: 8, Format: FormatUlong},
+	{Name: "shm_dtime", Offset: 64, Size: 8, Format: FormatUlong},
+	{Name: "shm_ctime", Offset: 72, Size: 8, Format: FormatUlong},
+}}
+
+var structIpcpermSet = Struct{Size: 48, Fields: []Field{
+	{Name: "uid", Offset: 4, Size: 4, Format: FormatID},
+	{Name: "gid", Offset: 8, Size: 4, Format: FormatID},
+	{Name: "mode", Offset: 20, Size: 4, Format: FormatMode},
+}}
+
+var structShmidSet = Struct{Size: 48, Fields: []Field{
+	{Name: "shm_perm", Offset: 0, Size: 48, Format: FormatStruct, Struct: &structIpcpermSet},
+}}
+
+var structShminfo = Struct{Size: 40, Fields: []Field{
+	{Name: "shmmax", Offset: 0, Size: 8, Format: FormatUlong},
+	{Name: "shmmin", Offset: 8, Size: 8, Format: FormatUlong},
+	{Name: "shmmni", Offset: 16, Size: 8, Format: FormatUlong},
+	{Name: "shmseg", Offset: 24, Size: 8, Format: FormatUlong},
+	{Name: "shmall", Offset: 32, Size: 8, Format: FormatUlong},
+}}
+
+var structShmInfo = Struct{Size: 48, Fields: []Field{
+	{Name: "used_ids", Offset: 0, Size: 4, Format: FormatInt},
+	{Name: "shm_tot", Offset: 8, Size: 8, Format: FormatUlong},
+	{Name: "shm_rss", Offset: 16, Size: 8, Format: FormatUlong},
+	{Name: "shm_swp", Offset: 24, Size: 8, Format: FormatUlong},
+	{Name: "swap_attempts", Offset: 32, Size: 8, Format: FormatUlong},
+	{Name: "swap_successes", Offset: 40, Size: 8, Format: FormatUlong},
 }}
 
 var structTimespec = Struct{Size: 16, Fields: []Field{
@@ -7503,6 +8662,67 @@ var structIpv6Mreq = Struct{Size: 20, Fields: []Field{
 	{Name: "ipv6mr_interface", Offset: 16, Size: 4, Format: FormatIfindex},
 }}
 
+var structGroupReq = Struct{Size: 24, Fields: []Field{
+	{Name: "gr_interface", Offset: 0, Size: 4, Format: FormatIfindex},
+	{Name: "gr_group", Offset: 8, Size: 16, Format: FormatSockaddr},
+}}
+
+var setSolraw = Set{Unknown: "ICMP_???", Flags: false, Rows: []SetRow{
+	{"ICMP_FILTER", 0x1, 0x0, RowName},
+}}
+
+var setIcmpfilter = Set{Unknown: "ICMP_???", Flags: true, Rows: []SetRow{
+	{"ICMP_ECHOREPLY", 0x1, 0x0, RowName},
+	{"ICMP_DEST_UNREACH", 0x8, 0x0, RowName},
+	{"ICMP_SOURCE_QUENCH", 0x10, 0x0, RowName},
+	{"ICMP_REDIRECT", 0x20, 0x0, RowName},
+	{"ICMP_ECHO", 0x100, 0x0, RowName},
+	{"ICMP_TIME_EXCEEDED", 0x800, 0x0, RowName},
+	{"ICMP_PARAMETERPROB", 0x1000, 0x0, RowName},
+	{"ICMP_TIMESTAMP", 0x2000, 0x0, RowName},
+	{"ICMP_TIMESTAMPREPLY", 0x4000, 0x0, RowName},
+	{"ICMP_INFO_REQUEST", 0x8000, 0x0, RowName},
+	{"ICMP_INFO_REPLY", 0x10000, 0x0, RowName},
+	{"ICMP_ADDRESS", 0x20000, 0x0, RowName},
+	{"ICMP_ADDRESSREPLY", 0x40000, 0x0, RowName},
+}}
+
+var structIcmpFilter = Struct{Size: 4, Fields: []Field{
+	{Name: "", Offset: 0, Size: 4, Format: FormatFlags, Set: &setIcmpfilter},
+}}
+
+var setSolpacket = Set{Unknown: "PACKET_???", Flags: false, Rows: []SetRow{
+	{"PACKET_ADD_MEMBERSHIP", 0x1, 0x0, RowName},
+	{"PACKET_DROP_MEMBERSHIP", 0x2, 0x0, RowName},
+	{"PACKET_RECV_OUTPUT", 0x3, 0x0, RowName},
+	{"PACKET_RX_RING", 0x5, 0x0, RowName},
+	{"PACKET_STATISTICS", 0x6, 0x0, RowName},
+	{"PACKET_COPY_THRESH", 0x7, 0x0, RowName},
+	{"PACKET_AUXDATA", 0x8, 0x0, RowName},
+	{"PACKET_ORIGDEV", 0x9, 0x0, RowName},
+	{"PACKET_VERSION", 0xa, 0x0, RowName},
+	{"PACKET_HDRLEN", 0xb, 0x0, RowName},
+	{"PACKET_RESERVE", 0xc, 0x0, RowName},
+	{"PACKET_TX_RING", 0xd, 0x0, RowName},
+	{"PACKET_LOSS", 0xe, 0x0, RowName},
+	{"PACKET_VNET_HDR", 0xf, 0x0, RowName},
+	{"PACKET_TX_TIMESTAMP", 0x10, 0x0, RowName},
+	{"PACKET_TIMESTAMP", 0x11, 0x0, RowName},
+	{"PACKET_FANOUT", 0x12, 0x0, RowName},
+	{"PACKET_TX_HAS_OFF", 0x13, 0x0, RowName},
+	{"PACKET_QDISC_BYPASS", 0x14, 0x0, RowName},
+	{"PACKET_ROLLOVER_STATS", 0x15, 0x0, RowName},
+	{"PACKET_FANOUT_DATA", 0x16, 0x0, RowName},
+	{"PACKET_IGNORE_OUTGOING", 0x17, 0x0, RowName},
+}}
+
+var structTpacketReq = Struct{Size: 16, Fields: []Field{
+	{Name: "tp_block_size", Offset: 0, Size: 4, Format: FormatUint},
+	{Name: "tp_block_nr", Offset: 4, Size: 4, Format: FormatUint},
+	{Name: "tp_frame_size", Offset: 8, Size: 4, Format: FormatUint},
+	{Name: "tp_frame_nr", Offset: 12, Size: 4, Format: FormatUint},
+}}
+
 var setTcp = Set{Unknown: "TCP_???", Flags: false, Rows: []SetRow{
 	{"TCP_NODELAY", 0x1, 0x0, RowName},
 	{"TCP_MAXSEG", 0x2, 0x0, RowName},
@@ -7576,35 +8796,15 @@ var setSolnetlink = Set{Unknown: "NETLINK_???", Flags: false, Rows: []SetRow{
 	{"NETLINK_GET_STRICT_CHK", 0xc, 0x0, RowName},
 }}
 
-var setSolpacket = Set{Unknown: "PACKET_???", Flags: false, Rows: []SetRow{
-	{"PACKET_ADD_MEMBERSHIP", 0x1, 0x0, RowName},
-	{"PACKET_DROP_MEMBERSHIP", 0x2, 0x0, RowName},
-	{"PACKET_RECV_OUTPUT", 0x3, 0x0, RowName},
-	{"PACKET_RX_RING", 0x5, 0x0, RowName},
-	{"PACKET_STATISTICS", 0x6, 0x0, RowName},
-	{"PACKET_COPY_THRESH", 0x7, 0x0, RowName},
-	{"PACKET_AUXDATA", 0x8, 0x0, RowName},
-	{"PACKET_ORIGDEV", 0x9, 0x0, RowName},
-	{"PACKET_VERSION", 0xa, 0x0, RowName},
-	{"PACKET_HDRLEN", 0xb, 0x0, RowName},
-	{"PACKET_RESERVE", 0xc, 0x0, RowName},
-	{"PACKET_TX_RING", 0xd, 0x0, RowName},
-	{"PACKET_LOSS", 0xe, 0x0, RowName},
-	{"PACKET_VNET_HDR", 0xf, 0x0, RowName},
-	{"PACKET_TX_TIMESTAMP", 0x10, 0x0, RowName},
-	{"PACKET_TIMESTAMP", 0x11, 0x0, RowName},
-	{"PACKET_FANOUT", 0x12, 0x0, RowName},
-	{"PACKET_TX_HAS_OFF", 0x13, 0x0, RowName},
-	{"PACKET_QDISC_BYPASS", 0x14, 0x0, RowName},
-	{"PACKET_ROLLOVER_STATS", 0x15, 0x0, RowName},
-	{"PACKET_FANOUT_DATA", 0x16, 0x0, RowName},
-	{"PACKET_IGNORE_OUTGOING", 0x17, 0x0, RowName},
-}}
-
 var structUcred = Struct{Size: 12, Fields: []Field{
 	{Name: "pid", Offset: 0, Size: 4, Format: FormatPID},
 	{Name: "uid", Offset: 4, Size: 4, Format: FormatID},
 	{Name: "gid", Offset: 8, Size: 4, Format: FormatID},
+}}
+
+var structTpacketStats = Struct{Size: 8, Fields: []Field{
+	{Name: "tp_packets", Offset: 0, Size: 4, Format: FormatUint},
+	{Name: "tp_drops", Offset: 4, Size: 4, Format: FormatUint},
 }}
 
 var setClone = Set{Unknown: "CLONE_???", Flags: true, Rows: []SetRow{
@@ -7748,6 +8948,30 @@ var setSemctl = Set{Unknown: "SEM_???", Flags: false, Rows: []SetRow{
 	{"SEM_STAT_ANY", 0x14, 0x0, RowName},
 }}
 
+var structSemidDs = Struct{Size: 88, Fields: []Field{
+	{Name: "sem_perm", Offset: 0, Size: 48, Format: FormatStruct, Struct: &structIpcperm},
+	{Name: "sem_otime", Offset: 48, Size: 8, Format: FormatUlong},
+	{Name: "sem_ctime", Offset: 64, Size: 8, Format: FormatUlong},
+	{Name: "sem_nsems", Offset: 80, Size: 8, Format: FormatUlong},
+}}
+
+var structSemidSet = Struct{Size: 48, Fields: []Field{
+	{Name: "sem_perm", Offset: 0, Size: 48, Format: FormatStruct, Struct: &structIpcpermSet},
+}}
+
+var structSeminfo = Struct{Size: 40, Fields: []Field{
+	{Name: "semmap", Offset: 0, Size: 4, Format: FormatInt},
+	{Name: "semmni", Offset: 4, Size: 4, Format: FormatInt},
+	{Name: "semmns", Offset: 8, Size: 4, Format: FormatInt},
+	{Name: "semmnu", Offset: 12, Size: 4, Format: FormatInt},
+	{Name: "semmsl", Offset: 16, Size: 4, Format: FormatInt},
+	{Name: "semopm", Offset: 20, Size: 4, Format: FormatInt},
+	{Name: "semume", Offset: 24, Size: 4, Format: FormatInt},
+	{Name: "semusz", Offset: 28, Size: 4, Format: FormatInt},
+	{Name: "semvmx", Offset: 32, Size: 4, Format: FormatInt},
+	{Name: "semaem", Offset: 36, Size: 4, Format: FormatInt},
+}}
+
 var setIpcmsg = Set{Unknown: "MSG_???", Flags: true, Rows: []SetRow{
 	{"MSG_NOERROR", 0x1000, 0x0, RowName},
 	{"MSG_EXCEPT", 0x2000, 0x0, RowName},
@@ -7763,6 +8987,33 @@ var setMsgctl = Set{Unknown: "MSG_???", Flags: false, Rows: []SetRow{
 	{"MSG_STAT", 0xb, 0x0, RowName},
 	{"MSG_INFO", 0xc, 0x0, RowName},
 	{"MSG_STAT_ANY", 0xd, 0x0, RowName},
+}}
+
+var structMsqidDs = Struct{Size: 104, Fields: []Field{
+	{Name: "msg_perm", Offset: 0, Size: 48, Format: FormatStruct, Struct: &structIpcperm},
+	{Name: "msg_stime", Offset: 48, Size: 8, Format: FormatUlong},
+	{Name: "msg_rtime", Offset: 56, Size: 8, Format: FormatUlong},
+	{Name: "msg_ctime", Offset: 64, Size: 8, Format: FormatUlong},
+	{Name: "msg_qnum", Offset: 80, Size: 8, Format: FormatUlong},
+	{Name: "msg_qbytes", Offset: 88, Size: 8, Format: FormatUlong},
+	{Name: "msg_lspid", Offset: 96, Size: 4, Format: FormatPID},
+	{Name: "msg_lrpid", Offset: 100, Size: 4, Format: FormatPID},
+}}
+
+var structMsqidSet = Struct{Size: 96, Fields: []Field{
+	{Name: "msg_perm", Offset: 0, Size: 48, Format: FormatStruct, Struct: &structIpcpermSet},
+	{Name: "msg_qbytes", Offset: 88, Size: 8, Format: FormatUlong},
+}}
+
+var structMsginfo = Struct{Size: 32, Fields: []Field{
+	{Name: "msgpool", Offset: 0, Size: 4, Format: FormatInt},
+	{Name: "msgmap", Offset: 4, Size: 4, Format: FormatInt},
+	{Name: "msgmax", Offset: 8, Size: 4, Format: FormatInt},
+	{Name: "msgmnb", Offset: 12, Size: 4, Format: FormatInt},
+	{Name: "msgmni", Offset: 16, Size: 4, Format: FormatInt},
+	{Name: "msgssz", Offset: 20, Size: 4, Format: FormatInt},
+	{Name: "msgtql", Offset: 24, Size: 4, Format: FormatInt},
+	{Name: "msgseg", Offset: 28, Size: 2, Format: FormatUint},
 }}
 
 var setFcntl = Set{Unknown: "F_???", Flags: false, Rows: []SetRow{
@@ -8036,6 +9287,64 @@ var setPtrace = Set{Unknown: "PTRACE_???", Flags: false, Rows: []SetRow{
 	{"PTRACE_SYSEMU", 0x1f, 0x0, RowName},
 	{"PTRACE_SYSEMU_SINGLESTEP", 0x20, 0x0, RowName},
 	{"PTRACE_SINGLEBLOCK", 0x21, 0x0, RowName},
+}}
+
+var setUserarea = Set{Unknown: "", Flags: false, Rows: []SetRow{
+	{"8*R15", 0x0, 0x0, RowName},
+	{"8*R14", 0x8, 0x0, RowName},
+	{"8*R13", 0x10, 0x0, RowName},
+	{"8*R12", 0x18, 0x0, RowName},
+	{"8*RBP", 0x20, 0x0, RowName},
+	{"8*RBX", 0x28, 0x0, RowName},
+	{"8*R11", 0x30, 0x0, RowName},
+	{"8*R10", 0x38, 0x0, RowName},
+	{"8*R9", 0x40, 0x0, RowName},
+	{"8*R8", 0x48, 0x0, RowName},
+	{"8*RAX", 0x50, 0x0, RowName},
+	{"8*RCX", 0x58, 0x0, RowName},
+	{"8*RDX", 0x60, 0x0, RowName},
+	{"8*RSI", 0x68, 0x0, RowName},
+	{"8*RDI", 0x70, 0x0, RowName},
+	{"8*ORIG_RAX", 0x78, 0x0, RowName},
+	{"8*RIP", 0x80, 0x0, RowName},
+	{"8*CS", 0x88, 0x0, RowName},
+	{"8*EFL", 0x90, 0x0, RowName},
+	{"8*RSP", 0x98, 0x0, RowName},
+	{"8*SS", 0xa0, 0x0, RowName},
+}}
+
+var setRegset = Set{Unknown: "NT_???", Flags: false, Rows: []SetRow{
+	{"NT_PRSTATUS", 0x1, 0x0, RowName},
+	{"NT_FPREGSET", 0x2, 0x0, RowName},
+	{"NT_386_TLS", 0x200, 0x0, RowName},
+	{"NT_386_IOPERM", 0x201, 0x0, RowName},
+	{"NT_X86_XSTATE", 0x202, 0x0, RowName},
+	{"NT_ARM_TLS", 0x401, 0x0, RowName},
+	{"NT_ARM_HW_BREAK", 0x402, 0x0, RowName},
+	{"NT_ARM_HW_WATCH", 0x403, 0x0, RowName},
+	{"NT_ARM_SYSTEM_CALL", 0x404, 0x0, RowName},
+}}
+
+var structIovec = Struct{Size: 16, Fields: []Field{
+	{Name: "iov_base", Offset: 0, Size: 8, Format: FormatPtr},
+	{Name: "iov_len", Offset: 8, Size: 8, Format: FormatSize},
+}}
+
+var structUlong = Struct{Size: 8, Fields: []Field{
+	{Name: "", Offset: 0, Size: 8, Format: FormatUlong},
+}}
+
+var setPtraceoptions = Set{Unknown: "PTRACE_O_???", Flags: true, Rows: []SetRow{
+	{"PTRACE_O_TRACESYSGOOD", 0x1, 0x0, RowName},
+	{"PTRACE_O_TRACEFORK", 0x2, 0x0, RowName},
+	{"PTRACE_O_TRACEVFORK", 0x4, 0x0, RowName},
+	{"PTRACE_O_TRACECLONE", 0x8, 0x0, RowName},
+	{"PTRACE_O_TRACEEXEC", 0x10, 0x0, RowName},
+	{"PTRACE_O_TRACEVFORKDONE", 0x20, 0x0, RowName},
+	{"PTRACE_O_TRACEEXIT", 0x40, 0x0, RowName},
+	{"PTRACE_O_TRACESECCOMP", 0x80, 0x0, RowName},
+	{"PTRACE_O_EXITKILL", 0x100000, 0x0, RowName},
+	{"PTRACE_O_SUSPEND_SECCOMP", 0x200000, 0x0, RowName},
 }}
 
 var setSyslog = Set{Unknown: "SYSLOG_ACTION_???", Flags: false, Rows: []SetRow{
@@ -8633,6 +9942,45 @@ var setDelmodule = Set{Unknown: "O_???", Flags: true, Rows: []SetRow{
 	{"O_TRUNC", 0x200, 0x0, RowName},
 }}
 
+var setQuotafmt = Set{Unknown: "QFMT_VFS_???", Flags: false, Rows: []SetRow{
+	{"QFMT_VFS_OLD", 0x1, 0x0, RowName},
+	{"QFMT_VFS_V0", 0x2, 0x0, RowName},
+	{"QFMT_OCFS2", 0x3, 0x0, RowName},
+	{"QFMT_VFS_V1", 0x4, 0x0, RowName},
+}}
+
+var structQuotafmt = Struct{Size: 4, Fields: []Field{
+	{Name: "", Offset: 0, Size: 4, Format: FormatValue, Set: &setQuotafmt},
+}}
+
+var setDqinfo = Set{Unknown: "DQF_???", Flags: true, Rows: []SetRow{
+	{"DQF_ROOT_SQUASH", 0x1, 0x0, RowName},
+	{"DQF_SYS_FILE", 0x10000, 0x0, RowName},
+}}
+
+var setDqvalid = Set{Unknown: "IIF_???", Flags: true, Rows: []SetRow{
+	{"IIF_BGRACE", 0x1, 0x0, RowName},
+	{"IIF_IGRACE", 0x2, 0x0, RowName},
+	{"IIF_FLAGS", 0x4, 0x0, RowName},
+}}
+
+var structDqinfo = Struct{Size: 24, Fields: []Field{
+	{Name: "dqi_bgrace", Offset: 0, Size: 8, Format: FormatUlong},
+	{Name: "dqi_igrace", Offset: 8, Size: 8, Format: FormatUlong},
+	{Name: "dqi_flags", Offset: 16, Size: 4, Format: FormatFlags, Set: &setDqinfo},
+	{Name: "dqi_valid", Offset: 20, Size: 4, Format: FormatFlags, Set: &setDqvalid},
+}}
+
+var structDqblk = Struct{Size: 48, Fields: []Field{
+	{Name: "dqb_bhardlimit", Offset: 0, Size: 8, Format: FormatUlong},
+	{Name: "dqb_bsoftlimit", Offset: 8, Size: 8, Format: FormatUlong},
+	{Name: "dqb_curspace", Offset: 16, Size: 8, Format: FormatUlong},
+	{Name: "dqb_ihardlimit", Offset: 24, Size: 8, Format: FormatUlong},
+	{Name: "dqb_isoftlimit", Offset: 32, Size: 8, Format: FormatUlong},
+	{Name: "dqb_curinodes", Offset: 40, Size: 8, Format: FormatUlong},
+	{Name: "...", Offset: 0, Size: 0, Format: FormatMore},
+}}
+
 var setXattr = Set{Unknown: "XATTR_???", Flags: true, Rows: []SetRow{
 	{"XATTR_CREATE", 0x1, 0x0, RowName},
 	{"XATTR_REPLACE", 0x2, 0x0, RowName},
@@ -8690,6 +10038,51 @@ var structIoEvent = Struct{Size: 32, Fields: []Field{
 	{Name: "res2", Offset: 24, Size: 8, Format: FormatLong},
 }}
 
+var setRwf = Set{Unknown: "RWF_???", Flags: true, Rows: []SetRow{
+	{"RWF_HIPRI", 0x1, 0x0, RowName},
+	{"RWF_DSYNC", 0x2, 0x0, RowName},
+	{"RWF_SYNC", 0x4, 0x0, RowName},
+	{"RWF_NOWAIT", 0x8, 0x0, RowName},
+	{"RWF_APPEND", 0x10, 0x0, RowName},
+	{"RWF_NOAPPEND", 0x20, 0x0, RowName},
+	{"RWF_ATOMIC", 0x40, 0x0, RowName},
+	{"RWF_DONTCACHE", 0x80, 0x0, RowName},
+}}
+
+var setIocb = Set{Unknown: "IOCB_CMD_???", Flags: false, Rows: []SetRow{
+	{"IOCB_CMD_PREAD", 0x0, 0x0, RowName},
+	{"IOCB_CMD_PWRITE", 0x1, 0x0, RowName},
+	{"IOCB_CMD_FSYNC", 0x2, 0x0, RowName},
+	{"IOCB_CMD_FDSYNC", 0x3, 0x0, RowName},
+	{"IOCB_CMD_PREADX", 0x4, 0x0, RowName},
+	{"IOCB_CMD_POLL", 0x5, 0x0, RowName},
+	{"IOCB_CMD_NOOP", 0x6, 0x0, RowName},
+	{"IOCB_CMD_PREADV", 0x7, 0x0, RowName},
+	{"IOCB_CMD_PWRITEV", 0x8, 0x0, RowName},
+}}
+
+var structIocb = Struct{Size: 48, Fields: []Field{
+	{Name: "aio_data", Offset: 0, Size: 8, Format: FormatHex},
+	{Name: "aio_key", Offset: 8, Size: 4, Format: FormatUint, Show: &Cond{Arg: 1, Mask: 0xffffffff}},
+	{Name: "aio_rw_flags", Offset: 12, Size: 4, Format: FormatFlags, Set: &setRwf, Show: &Cond{Arg: 2, Mask: 0xffffffff}},
+	{Name: "aio_lio_opcode", Offset: 16, Size: 2, Format: FormatValue, Set: &setIocb},
+	{Name: "aio_reqprio", Offset: 18, Size: 2, Format: FormatInt, Show: &Cond{Arg: 4, Mask: 0xffff}},
+	{Name: "aio_fildes", Offset: 20, Size: 4, Format: FormatFD},
+	{Name: "aio_buf", Offset: 24, Size: 8, Format: FormatPtr, Show: &Cond{Arg: 3, Mask: 0xffffffff, Values: []uint64{0x0, 0x1, 0x7, 0x8}}},
+	{Name: "aio_nbytes", Offset: 32, Size: 8, Format: FormatUlong, Show: &Cond{Arg: 3, Mask: 0xffffffff, Values: []uint64{0x0, 0x1, 0x7, 0x8}}},
+	{Name: "aio_offset", Offset: 40, Size: 8, Format: FormatOff, Show: &Cond{Arg: 3, Mask: 0xffffffff, Values: []uint64{0x0, 0x1, 0x7, 0x8}}},
+	{Name: "aio_buf", Offset: 24, Size: 4, Format: FormatFlags, Set: &setPoll, Show: &Cond{Arg: 3, Mask: 0xffffffff, Values: []uint64{0x5}}},
+}}
+
+var structIocbhead = Struct{Size: 24, Fields: []Field{
+	{Name: "aio_data", Offset: 0, Size: 8, Format: FormatHex},
+	{Name: "aio_key", Offset: 8, Size: 4, Format: FormatUint, Show: &Cond{Arg: 1, Mask: 0xffffffff}},
+	{Name: "aio_rw_flags", Offset: 12, Size: 4, Format: FormatFlags, Set: &setRwf, Show: &Cond{Arg: 2, Mask: 0xffffffff}},
+	{Name: "aio_lio_opcode", Offset: 16, Size: 2, Format: FormatValue, Set: &setIocb},
+	{Name: "aio_reqprio", Offset: 18, Size: 2, Format: FormatInt, Show: &Cond{Arg: 4, Mask: 0xffff}},
+	{Name: "aio_fildes", Offset: 20, Size: 4, Format: FormatFD},
+}}
+
 var setFadvise = Set{Unknown: "POSIX_FADV_???", Flags: false, Rows: []SetRow{
 	{"POSIX_FADV_NORMAL", 0x0, 0x0, RowName},
 	{"POSIX_FADV_RANDOM", 0x1, 0x0, RowName},
@@ -8714,6 +10107,11 @@ var setClock = Set{Unknown: "CLOCK_???", Flags: false, Rows: []SetRow{
 	{"CLOCK_TAI", 0xb, 0x0, RowName},
 }}
 
+var structSigval = Struct{Size: 8, Fields: []Field{
+	{Name: "sival_int", Offset: 0, Size: 4, Format: FormatInt},
+	{Name: "sival_ptr", Offset: 0, Size: 8, Format: FormatPtr},
+}}
+
 var setSigevent = Set{Unknown: "SIGEV_???", Flags: false, Rows: []SetRow{
 	{"SIGEV_SIGNAL", 0x0, 0x0, RowName},
 	{"SIGEV_NONE", 0x1, 0x0, RowName},
@@ -8721,9 +10119,14 @@ var setSigevent = Set{Unknown: "SIGEV_???", Flags: false, Rows: []SetRow{
 	{"SIGEV_THREAD_ID", 0x4, 0x0, RowName},
 }}
 
-var structSigevFrom8 = Struct{Size: 56, Fields: []Field{
-	{Name: "sigev_signo", Offset: 0, Size: 4, Format: FormatSignal},
-	{Name: "sigev_notify", Offset: 4, Size: 4, Format: FormatValue, Set: &setSigevent},
+var structSigev = Struct{Size: 32, Fields: []Field{
+	{Name: "sigev_value", Offset: 0, Size: 8, Format: FormatStruct, Struct: &structSigval, Show: &Cond{Arg: 0, Mask: 0xffffffffffffffff}},
+	{Name: "sigev_signo", Offset: 8, Size: 4, Format: FormatSignal, Show: &Cond{Arg: 3, Mask: 0xfffffffb, Values: []uint64{0x0}}},
+	{Name: "sigev_signo", Offset: 8, Size: 4, Format: FormatUint, Show: &Cond{Arg: 3, Mask: 0xfffffffb}},
+	{Name: "sigev_notify", Offset: 12, Size: 4, Format: FormatValue, Set: &setSigevent},
+	{Name: "sigev_notify_function", Offset: 16, Size: 8, Format: FormatPtr, Show: &Cond{Arg: 3, Mask: 0xffffffff, Values: []uint64{0x2}}},
+	{Name: "sigev_notify_attributes", Offset: 24, Size: 8, Format: FormatPtr, Show: &Cond{Arg: 3, Mask: 0xffffffff, Values: []uint64{0x2}}},
+	{Name: "sigev_notify_thread_id", Offset: 16, Size: 4, Format: FormatPID, Show: &Cond{Arg: 3, Mask: 0xffffffff, Values: []uint64{0x4}}},
 }}
 
 var setClocknano = Set{Unknown: "TIMER_???", Flags: true, Rows: []SetRow{
@@ -8881,6 +10284,49 @@ var setKeyctl = Set{Unknown: "KEYCTL_???", Flags: false, Rows: []SetRow{
 	{"KEYCTL_WATCH_KEY", 0x20, 0x0, RowName},
 }}
 
+var setKeyperm = Set{Unknown: "KEY_???", Flags: true, Rows: []SetRow{
+	{"KEY_POS_VIEW", 0x1000000, 0x0, RowName},
+	{"KEY_POS_READ", 0x2000000, 0x0, RowName},
+	{"KEY_POS_WRITE", 0x4000000, 0x0, RowName},
+	{"KEY_POS_SEARCH", 0x8000000, 0x0, RowName},
+	{"KEY_POS_LINK", 0x10000000, 0x0, RowName},
+	{"KEY_POS_SETATTR", 0x20000000, 0x0, RowName},
+	{"KEY_USR_VIEW", 0x10000, 0x0, RowName},
+	{"KEY_USR_READ", 0x20000, 0x0, RowName},
+	{"KEY_USR_WRITE", 0x40000, 0x0, RowName},
+	{"KEY_USR_SEARCH", 0x80000, 0x0, RowName},
+	{"KEY_USR_LINK", 0x100000, 0x0, RowName},
+	{"KEY_USR_SETATTR", 0x200000, 0x0, RowName},
+	{"KEY_GRP_VIEW", 0x100, 0x0, RowName},
+	{"KEY_GRP_READ", 0x200, 0x0, RowName},
+	{"KEY_GRP_WRITE", 0x400, 0x0, RowName},
+	{"KEY_GRP_SEARCH", 0x800, 0x0, RowName},
+	{"KEY_GRP_LINK", 0x1000, 0x0, RowName},
+	{"KEY_GRP_SETATTR", 0x2000, 0x0, RowName},
+	{"KEY_OTH_VIEW", 0x1, 0x0, RowName},
+	{"KEY_OTH_READ", 0x2, 0x0, RowName},
+	{"KEY_OTH_WRITE", 0x4, 0x0, RowName},
+	{"KEY_OTH_SEARCH", 0x8, 0x0, RowName},
+	{"KEY_OTH_LINK", 0x10, 0x0, RowName},
+	{"KEY_OTH_SETATTR", 0x20, 0x0, RowName},
+}}
+
+var setReqkeydefl = Set{Unknown: "KEY_REQKEY_DEFL_???", Flags: false, Rows: []SetRow{
+	{"KEY_REQKEY_DEFL_NO_CHANGE", 0xffffffffffffffff, 0x0, RowName},
+	{"KEY_REQKEY_DEFL_DEFAULT", 0x0, 0x0, RowName},
+	{"KEY_REQKEY_DEFL_THREAD_KEYRING", 0x1, 0x0, RowName},
+	{"KEY_REQKEY_DEFL_PROCESS_KEYRING", 0x2, 0x0, RowName},
+	{"KEY_REQKEY_DEFL_SESSION_KEYRING", 0x3, 0x0, RowName},
+	{"KEY_REQKEY_DEFL_USER_KEYRING", 0x4, 0x0, RowName},
+	{"KEY_REQKEY_DEFL_USER_SESSION_KEYRING", 0x5, 0x0, RowName},
+	{"KEY_REQKEY_DEFL_GROUP_KEYRING", 0x6, 0x0, RowName},
+	{"KEY_REQKEY_DEFL_REQUESTOR_KEYRING", 0x7, 0x0, RowName},
+}}
+
+var setKeymove = Set{Unknown: "KEYCTL_MOVE_???", Flags: true, Rows: []SetRow{
+	{"KEYCTL_MOVE_EXCL", 0x1, 0x0, RowName},
+}}
+
 var setIoprio = Set{Unknown: "IOPRIO_WHO_???", Flags: false, Rows: []SetRow{
 	{"IOPRIO_WHO_PROCESS", 0x1, 0x0, RowName},
 	{"IOPRIO_WHO_PGRP", 0x2, 0x0, RowName},
@@ -8936,10 +10382,6 @@ var setUnshare = Set{Unknown: "CLONE_???", Flags: true, Rows: []SetRow{
 	{"CLONE_NEWUSER", 0x10000000, 0x0, RowName},
 	{"CLONE_NEWPID", 0x20000000, 0x0, RowName},
 	{"CLONE_NEWNET", 0x40000000, 0x0, RowName},
-}}
-
-var structUlong = Struct{Size: 8, Fields: []Field{
-	{Name: "", Offset: 0, Size: 8, Format: FormatUlong},
 }}
 
 var setSplice = Set{Unknown: "SPLICE_F_???", Flags: true, Rows: []SetRow{
@@ -9233,6 +10675,257 @@ var setBpf = Set{Unknown: "BPF_???", Flags: false, Rows: []SetRow{
 	{"BPF_PROG_STREAM_READ_BY_FD", 0x25, 0x0, RowName},
 }}
 
+var setBpfmap = Set{Unknown: "BPF_MAP_TYPE_???", Flags: false, Rows: []SetRow{
+	{"BPF_MAP_TYPE_UNSPEC", 0x0, 0x0, RowName},
+	{"BPF_MAP_TYPE_HASH", 0x1, 0x0, RowName},
+	{"BPF_MAP_TYPE_ARRAY", 0x2, 0x0, RowName},
+	{"BPF_MAP_TYPE_PROG_ARRAY", 0x3, 0x0, RowName},
+	{"BPF_MAP_TYPE_PERF_EVENT_ARRAY", 0x4, 0x0, RowName},
+	{"BPF_MAP_TYPE_PERCPU_HASH", 0x5, 0x0, RowName},
+	{"BPF_MAP_TYPE_PERCPU_ARRAY", 0x6, 0x0, RowName},
+	{"BPF_MAP_TYPE_STACK_TRACE", 0x7, 0x0, RowName},
+	{"BPF_MAP_TYPE_CGROUP_ARRAY", 0x8, 0x0, RowName},
+	{"BPF_MAP_TYPE_LRU_HASH", 0x9, 0x0, RowName},
+	{"BPF_MAP_TYPE_LRU_PERCPU_HASH", 0xa, 0x0, RowName},
+	{"BPF_MAP_TYPE_LPM_TRIE", 0xb, 0x0, RowName},
+	{"BPF_MAP_TYPE_ARRAY_OF_MAPS", 0xc, 0x0, RowName},
+	{"BPF_MAP_TYPE_HASH_OF_MAPS", 0xd, 0x0, RowName},
+	{"BPF_MAP_TYPE_DEVMAP", 0xe, 0x0, RowName},
+	{"BPF_MAP_TYPE_SOCKMAP", 0xf, 0x0, RowName},
+	{"BPF_MAP_TYPE_CPUMAP", 0x10, 0x0, RowName},
+	{"BPF_MAP_TYPE_XSKMAP", 0x11, 0x0, RowName},
+	{"BPF_MAP_TYPE_SOCKHASH", 0x12, 0x0, RowName},
+	{"BPF_MAP_TYPE_CGROUP_STORAGE", 0x13, 0x0, RowName},
+	{"BPF_MAP_TYPE_REUSEPORT_SOCKARRAY", 0x14, 0x0, RowName},
+	{"BPF_MAP_TYPE_PERCPU_CGROUP_STORAGE", 0x15, 0x0, RowName},
+	{"BPF_MAP_TYPE_QUEUE", 0x16, 0x0, RowName},
+	{"BPF_MAP_TYPE_STACK", 0x17, 0x0, RowName},
+	{"BPF_MAP_TYPE_SK_STORAGE", 0x18, 0x0, RowName},
+	{"BPF_MAP_TYPE_DEVMAP_HASH", 0x19, 0x0, RowName},
+	{"BPF_MAP_TYPE_STRUCT_OPS", 0x1a, 0x0, RowName},
+	{"BPF_MAP_TYPE_RINGBUF", 0x1b, 0x0, RowName},
+	{"BPF_MAP_TYPE_INODE_STORAGE", 0x1c, 0x0, RowName},
+	{"BPF_MAP_TYPE_TASK_STORAGE", 0x1d, 0x0, RowName},
+	{"BPF_MAP_TYPE_BLOOM_FILTER", 0x1e, 0x0, RowName},
+	{"BPF_MAP_TYPE_USER_RINGBUF", 0x1f, 0x0, RowName},
+}}
+
+var setBpfmapflags = Set{Unknown: "BPF_F_???", Flags: true, Rows: []SetRow{
+	{"BPF_F_NO_PREALLOC", 0x1, 0x0, RowName},
+	{"BPF_F_NO_COMMON_LRU", 0x2, 0x0, RowName},
+	{"BPF_F_NUMA_NODE", 0x4, 0x0, RowName},
+	{"BPF_F_RDONLY", 0x8, 0x0, RowName},
+	{"BPF_F_WRONLY", 0x10, 0x0, RowName},
+	{"BPF_F_STACK_BUILD_ID", 0x20, 0x0, RowName},
+	{"BPF_F_ZERO_SEED", 0x40, 0x0, RowName},
+	{"BPF_F_RDONLY_PROG", 0x80, 0x0, RowName},
+	{"BPF_F_WRONLY_PROG", 0x100, 0x0, RowName},
+	{"BPF_F_CLONE", 0x200, 0x0, RowName},
+	{"BPF_F_MMAPABLE", 0x400, 0x0, RowName},
+	{"BPF_F_PRESERVE_ELEMS", 0x800, 0x0, RowName},
+	{"BPF_F_INNER_MAP", 0x1000, 0x0, RowName},
+}}
+
+var structBpfMapCreate = Struct{Size: 72, Fields: []Field{
+	{Name: "map_type", Offset: 0, Size: 4, Format: FormatValue, Set: &setBpfmap},
+	{Name: "key_size", Offset: 4, Size: 4, Format: FormatUint},
+	{Name: "value_size", Offset: 8, Size: 4, Format: FormatUint},
+	{Name: "max_entries", Offset: 12, Size: 4, Format: FormatUint},
+	{Name: "map_flags", Offset: 16, Size: 4, Format: FormatFlags, Set: &setBpfmapflags},
+	{Name: "inner_map_fd", Offset: 20, Size: 4, Format: FormatFD},
+	{Name: "numa_node", Offset: 24, Size: 4, Format: FormatUint, Show: &Cond{Arg: 4, Mask: 0x4}},
+	{Name: "map_name", Offset: 28, Size: 1, Format: FormatCString, Count: 16},
+	{Name: "map_ifindex", Offset: 44, Size: 4, Format: FormatUint},
+	{Name: "btf_fd", Offset: 48, Size: 4, Format: FormatFD},
+	{Name: "btf_key_type_id", Offset: 52, Size: 4, Format: FormatUint},
+	{Name: "btf_value_type_id", Offset: 56, Size: 4, Format: FormatUint},
+	{Name: "btf_vmlinux_value_type_id", Offset: 60, Size: 4, Format: FormatUint},
+	{Name: "map_extra", Offset: 64, Size: 8, Format: FormatHex},
+}}
+
+var setBpfupdate = Set{Unknown: "BPF_???", Flags: false, Rows: []SetRow{
+	{"BPF_ANY", 0x0, 0x0, RowName},
+	{"BPF_NOEXIST", 0x1, 0x0, RowName},
+	{"BPF_EXIST", 0x2, 0x0, RowName},
+	{"BPF_F_LOCK", 0x4, 0x0, RowName},
+}}
+
+var structBpfElem = Struct{Size: 32, Fields: []Field{
+	{Name: "map_fd", Offset: 0, Size: 4, Format: FormatFD},
+	{Name: "key", Offset: 8, Size: 8, Format: FormatPtr},
+	{Name: "value", Offset: 16, Size: 8, Format: FormatPtr},
+	{Name: "flags", Offset: 24, Size: 8, Format: FormatValue, Set: &setBpfupdate},
+}}
+
+var structBpfKey = Struct{Size: 16, Fields: []Field{
+	{Name: "map_fd", Offset: 0, Size: 4, Format: FormatFD},
+	{Name: "key", Offset: 8, Size: 8, Format: FormatPtr},
+}}
+
+var structBpfNextKey = Struct{Size: 24, Fields: []Field{
+	{Name: "map_fd", Offset: 0, Size: 4, Format: FormatFD},
+	{Name: "key", Offset: 8, Size: 8, Format: FormatPtr},
+	{Name: "next_key", Offset: 16, Size: 8, Format: FormatPtr},
+}}
+
+var structBpfMapFd = Struct{Size: 4, Fields: []Field{
+	{Name: "map_fd", Offset: 0, Size: 4, Format: FormatFD},
+}}
+
+var setBpfprog = Set{Unknown: "BPF_PROG_TYPE_???", Flags: false, Rows: []SetRow{
+	{"BPF_PROG_TYPE_UNSPEC", 0x0, 0x0, RowName},
+	{"BPF_PROG_TYPE_SOCKET_FILTER", 0x1, 0x0, RowName},
+	{"BPF_PROG_TYPE_KPROBE", 0x2, 0x0, RowName},
+	{"BPF_PROG_TYPE_SCHED_CLS", 0x3, 0x0, RowName},
+	{"BPF_PROG_TYPE_SCHED_ACT", 0x4, 0x0, RowName},
+	{"BPF_PROG_TYPE_TRACEPOINT", 0x5, 0x0, RowName},
+	{"BPF_PROG_TYPE_XDP", 0x6, 0x0, RowName},
+	{"BPF_PROG_TYPE_PERF_EVENT", 0x7, 0x0, RowName},
+	{"BPF_PROG_TYPE_CGROUP_SKB", 0x8, 0x0, RowName},
+	{"BPF_PROG_TYPE_CGROUP_SOCK", 0x9, 0x0, RowName},
+	{"BPF_PROG_TYPE_LWT_IN", 0xa, 0x0, RowName},
+	{"BPF_PROG_TYPE_LWT_OUT", 0xb, 0x0, RowName},
+	{"BPF_PROG_TYPE_LWT_XMIT", 0xc, 0x0, RowName},
+	{"BPF_PROG_TYPE_SOCK_OPS", 0xd, 0x0, RowName},
+	{"BPF_PROG_TYPE_SK_SKB", 0xe, 0x0, RowName},
+	{"BPF_PROG_TYPE_CGROUP_DEVICE", 0xf, 0x0, RowName},
+	{"BPF_PROG_TYPE_SK_MSG", 0x10, 0x0, RowName},
+	{"BPF_PROG_TYPE_RAW_TRACEPOINT", 0x11, 0x0, RowName},
+	{"BPF_PROG_TYPE_CGROUP_SOCK_ADDR", 0x12, 0x0, RowName},
+	{"BPF_PROG_TYPE_LWT_SEG6LOCAL", 0x13, 0x0, RowName},
+	{"BPF_PROG_TYPE_LIRC_MODE2", 0x14, 0x0, RowName},
+	{"BPF_PROG_TYPE_SK_REUSEPORT", 0x15, 0x0, RowName},
+	{"BPF_PROG_TYPE_FLOW_DISSECTOR", 0x16, 0x0, RowName},
+	{"BPF_PROG_TYPE_CGROUP_SYSCTL", 0x17, 0x0, RowName},
+	{"BPF_PROG_TYPE_RAW_TRACEPOINT_WRITABLE", 0x18, 0x0, RowName},
+	{"BPF_PROG_TYPE_CGROUP_SOCKOPT", 0x19, 0x0, RowName},
+	{"BPF_PROG_TYPE_TRACING", 0x1a, 0x0, RowName},
+	{"BPF_PROG_TYPE_STRUCT_OPS", 0x1b, 0x0, RowName},
+	{"BPF_PROG_TYPE_EXT", 0x1c, 0x0, RowName},
+	{"BPF_PROG_TYPE_LSM", 0x1d, 0x0, RowName},
+	{"BPF_PROG_TYPE_SK_LOOKUP", 0x1e, 0x0, RowName},
+	{"BPF_PROG_TYPE_SYSCALL", 0x1f, 0x0, RowName},
+}}
+
+var setBpfprogflags = Set{Unknown: "BPF_F_???", Flags: true, Rows: []SetRow{
+	{"BPF_F_STRICT_ALIGNMENT", 0x1, 0x0, RowName},
+	{"BPF_F_ANY_ALIGNMENT", 0x2, 0x0, RowName},
+	{"BPF_F_TEST_RND_HI32", 0x4, 0x0, RowName},
+	{"BPF_F_TEST_STATE_FREQ", 0x8, 0x0, RowName},
+	{"BPF_F_SLEEPABLE", 0x10, 0x0, RowName},
+}}
+
+var setBpfattach = Set{Unknown: "BPF_???", Flags: false, Rows: []SetRow{
+	{"BPF_CGROUP_INET_INGRESS", 0x0, 0x0, RowName},
+	{"BPF_CGROUP_INET_EGRESS", 0x1, 0x0, RowName},
+	{"BPF_CGROUP_INET_SOCK_CREATE", 0x2, 0x0, RowName},
+	{"BPF_CGROUP_SOCK_OPS", 0x3, 0x0, RowName},
+	{"BPF_SK_SKB_STREAM_PARSER", 0x4, 0x0, RowName},
+	{"BPF_SK_SKB_STREAM_VERDICT", 0x5, 0x0, RowName},
+	{"BPF_CGROUP_DEVICE", 0x6, 0x0, RowName},
+	{"BPF_SK_MSG_VERDICT", 0x7, 0x0, RowName},
+	{"BPF_CGROUP_INET4_BIND", 0x8, 0x0, RowName},
+	{"BPF_CGROUP_INET6_BIND", 0x9, 0x0, RowName},
+	{"BPF_CGROUP_INET4_CONNECT", 0xa, 0x0, RowName},
+	{"BPF_CGROUP_INET6_CONNECT", 0xb, 0x0, RowName},
+	{"BPF_CGROUP_INET4_POST_BIND", 0xc, 0x0, RowName},
+	{"BPF_CGROUP_INET6_POST_BIND", 0xd, 0x0, RowName},
+	{"BPF_CGROUP_UDP4_SENDMSG", 0xe, 0x0, RowName},
+	{"BPF_CGROUP_UDP6_SENDMSG", 0xf, 0x0, RowName},
+	{"BPF_LIRC_MODE2", 0x10, 0x0, RowName},
+	{"BPF_FLOW_DISSECTOR", 0x11, 0x0, RowName},
+	{"BPF_CGROUP_SYSCTL", 0x12, 0x0, RowName},
+	{"BPF_CGROUP_UDP4_RECVMSG", 0x13, 0x0, RowName},
+	{"BPF_CGROUP_UDP6_RECVMSG", 0x14, 0x0, RowName},
+	{"BPF_CGROUP_GETSOCKOPT", 0x15, 0x0, RowName},
+	{"BPF_CGROUP_SETSOCKOPT", 0x16, 0x0, RowName},
+	{"BPF_TRACE_RAW_TP", 0x17, 0x0, RowName},
+	{"BPF_TRACE_FENTRY", 0x18, 0x0, RowName},
+	{"BPF_TRACE_FEXIT", 0x19, 0x0, RowName},
+	{"BPF_MODIFY_RETURN", 0x1a, 0x0, RowName},
+	{"BPF_LSM_MAC", 0x1b, 0x0, RowName},
+	{"BPF_TRACE_ITER", 0x1c, 0x0, RowName},
+	{"BPF_CGROUP_INET4_GETPEERNAME", 0x1d, 0x0, RowName},
+	{"BPF_CGROUP_INET6_GETPEERNAME", 0x1e, 0x0, RowName},
+	{"BPF_CGROUP_INET4_GETSOCKNAME", 0x1f, 0x0, RowName},
+	{"BPF_CGROUP_INET6_GETSOCKNAME", 0x20, 0x0, RowName},
+	{"BPF_XDP_DEVMAP", 0x21, 0x0, RowName},
+	{"BPF_CGROUP_INET_SOCK_RELEASE", 0x22, 0x0, RowName},
+	{"BPF_XDP_CPUMAP", 0x23, 0x0, RowName},
+	{"BPF_SK_LOOKUP", 0x24, 0x0, RowName},
+	{"BPF_XDP", 0x25, 0x0, RowName},
+	{"BPF_SK_SKB_VERDICT", 0x26, 0x0, RowName},
+	{"BPF_SK_REUSEPORT_SELECT", 0x27, 0x0, RowName},
+	{"BPF_SK_REUSEPORT_SELECT_OR_MIGRATE", 0x28, 0x0, RowName},
+	{"BPF_PERF_EVENT", 0x29, 0x0, RowName},
+	{"BPF_TRACE_KPROBE_MULTI", 0x2a, 0x0, RowName},
+	{"BPF_LSM_CGROUP", 0x2b, 0x0, RowName},
+}}
+
+var structBpfProgLoad = Struct{Size: 128, Fields: []Field{
+	{Name: "prog_type", Offset: 0, Size: 4, Format: FormatValue, Set: &setBpfprog},
+	{Name: "insn_cnt", Offset: 4, Size: 4, Format: FormatUint},
+	{Name: "insns", Offset: 8, Size: 8, Format: FormatPtr},
+	{Name: "license", Offset: 16, Size: 8, Format: FormatStrPtr, Inner: 1},
+	{Name: "log_level", Offset: 24, Size: 4, Format: FormatUint},
+	{Name: "log_size", Offset: 28, Size: 4, Format: FormatUint},
+	{Name: "log_buf", Offset: 32, Size: 8, Format: FormatPtr},
+	{Name: "kern_version", Offset: 40, Size: 4, Format: FormatKernelVersion},
+	{Name: "prog_flags", Offset: 44, Size: 4, Format: FormatFlags, Set: &setBpfprogflags},
+	{Name: "prog_name", Offset: 48, Size: 1, Format: FormatCString, Count: 16},
+	{Name: "prog_ifindex", Offset: 64, Size: 4, Format: FormatUint},
+	{Name: "expected_attach_type", Offset: 68, Size: 4, Format: FormatValue, Set: &setBpfattach},
+	{Name: "prog_btf_fd", Offset: 72, Size: 4, Format: FormatFD},
+	{Name: "func_info_rec_size", Offset: 76, Size: 4, Format: FormatUint},
+	{Name: "func_info", Offset: 80, Size: 8, Format: FormatPtr},
+	{Name: "func_info_cnt", Offset: 88, Size: 4, Format: FormatUint},
+	{Name: "line_info_rec_size", Offset: 92, Size: 4, Format: FormatUint},
+	{Name: "line_info", Offset: 96, Size: 8, Format: FormatPtr},
+	{Name: "line_info_cnt", Offset: 104, Size: 4, Format: FormatUint},
+	{Name: "attach_btf_id", Offset: 108, Size: 4, Format: FormatUint},
+	{Name: "attach_prog_fd", Offset: 112, Size: 4, Format: FormatFD},
+	{Name: "fd_array", Offset: 120, Size: 8, Format: FormatPtr},
+}}
+
+var setBpffile = Set{Unknown: "BPF_F_???", Flags: true, Rows: []SetRow{
+	{"BPF_F_RDONLY", 0x8, 0x0, RowName},
+	{"BPF_F_WRONLY", 0x10, 0x0, RowName},
+}}
+
+var structBpfObj = Struct{Size: 16, Fields: []Field{
+	{Name: "pathname", Offset: 0, Size: 8, Format: FormatPathPtr, Inner: 1},
+	{Name: "bpf_fd", Offset: 8, Size: 4, Format: FormatFD},
+	{Name: "file_flags", Offset: 12, Size: 4, Format: FormatFlags, Set: &setBpffile},
+}}
+
+var structBpfInfo = Struct{Size: 16, Fields: []Field{
+	{Name: "bpf_fd", Offset: 0, Size: 4, Format: FormatFD},
+	{Name: "info_len", Offset: 4, Size: 4, Format: FormatUint},
+	{Name: "info", Offset: 8, Size: 8, Format: FormatPtr},
+}}
+
+var structBpfInfoAmd64 = Struct{Size: 16, Fields: []Field{
+	{Name: "info", Offset: 0, Size: 16, Format: FormatStruct, Struct: &structBpfInfo},
+}}
+
+var structBpfStartId = Struct{Size: 12, Fields: []Field{
+	{Name: "start_id", Offset: 0, Size: 4, Format: FormatUint},
+	{Name: "next_id", Offset: 4, Size: 4, Format: FormatUint},
+	{Name: "open_flags", Offset: 8, Size: 4, Format: FormatFlags, Set: &setBpffile},
+}}
+
+var structBpfProgId = Struct{Size: 12, Fields: []Field{
+	{Name: "prog_id", Offset: 0, Size: 4, Format: FormatUint},
+	{Name: "next_id", Offset: 4, Size: 4, Format: FormatUint},
+	{Name: "open_flags", Offset: 8, Size: 4, Format: FormatFlags, Set: &setBpffile},
+}}
+
+var structBpfMapId = Struct{Size: 12, Fields: []Field{
+	{Name: "map_id", Offset: 0, Size: 4, Format: FormatUint},
+	{Name: "next_id", Offset: 4, Size: 4, Format: FormatUint},
+	{Name: "open_flags", Offset: 8, Size: 4, Format: FormatFlags, Set: &setBpffile},
+}}
+
 var setUffd = Set{Unknown: "UFFD_???", Flags: true, Rows: []SetRow{
 	{"UFFD_USER_MODE_ONLY", 0x1, 0x0, RowName},
 	{"O_NONBLOCK", 0x800, 0x0, RowName},
@@ -9259,17 +10952,6 @@ var setMembarrierflags = Set{Unknown: "MEMBARRIER_CMD_FLAG_???", Flags: true, Ro
 
 var setMlock2 = Set{Unknown: "MLOCK_???", Flags: true, Rows: []SetRow{
 	{"MLOCK_ONFAULT", 0x1, 0x0, RowName},
-}}
-
-var setRwf = Set{Unknown: "RWF_???", Flags: true, Rows: []SetRow{
-	{"RWF_HIPRI", 0x1, 0x0, RowName},
-	{"RWF_DSYNC", 0x2, 0x0, RowName},
-	{"RWF_SYNC", 0x4, 0x0, RowName},
-	{"RWF_NOWAIT", 0x8, 0x0, RowName},
-	{"RWF_APPEND", 0x10, 0x0, RowName},
-	{"RWF_NOAPPEND", 0x20, 0x0, RowName},
-	{"RWF_ATOMIC", 0x40, 0x0, RowName},
-	{"RWF_DONTCACHE", 0x80, 0x0, RowName},
 }}
 
 var setPkeyrights = Set{Unknown: "PKEY_???", Flags: true, Rows: []SetRow{
@@ -9334,6 +11016,70 @@ var structStatx = Struct{Size: 48, Fields: []Field{
 	{Name: "...", Offset: 0, Size: 0, Format: FormatMore},
 }}
 
+var setUringflags = Set{Unknown: "IORING_SETUP_???", Flags: true, Rows: []SetRow{
+	{"IORING_SETUP_IOPOLL", 0x1, 0x0, RowName},
+	{"IORING_SETUP_SQPOLL", 0x2, 0x0, RowName},
+	{"IORING_SETUP_SQ_AFF", 0x4, 0x0, RowName},
+	{"IORING_SETUP_CQSIZE", 0x8, 0x0, RowName},
+	{"IORING_SETUP_CLAMP", 0x10, 0x0, RowName},
+	{"IORING_SETUP_ATTACH_WQ", 0x20, 0x0, RowName},
+	{"IORING_SETUP_R_DISABLED", 0x40, 0x0, RowName},
+	{"IORING_SETUP_SUBMIT_ALL", 0x80, 0x0, RowName},
+	{"IORING_SETUP_COOP_TASKRUN", 0x100, 0x0, RowName},
+	{"IORING_SETUP_TASKRUN_FLAG", 0x200, 0x0, RowName},
+	{"IORING_SETUP_SQE128", 0x400, 0x0, RowName},
+	{"IORING_SETUP_CQE32", 0x800, 0x0, RowName},
+}}
+
+var setUringfeat = Set{Unknown: "IORING_FEAT_???", Flags: true, Rows: []SetRow{
+	{"IORING_FEAT_SINGLE_MMAP", 0x1, 0x0, RowName},
+	{"IORING_FEAT_NODROP", 0x2, 0x0, RowName},
+	{"IORING_FEAT_SUBMIT_STABLE", 0x4, 0x0, RowName},
+	{"IORING_FEAT_RW_CUR_POS", 0x8, 0x0, RowName},
+	{"IORING_FEAT_CUR_PERSONALITY", 0x10, 0x0, RowName},
+	{"IORING_FEAT_FAST_POLL", 0x20, 0x0, RowName},
+	{"IORING_FEAT_POLL_32BITS", 0x40, 0x0, RowName},
+	{"IORING_FEAT_SQPOLL_NONFIXED", 0x80, 0x0, RowName},
+	{"IORING_FEAT_EXT_ARG", 0x100, 0x0, RowName},
+	{"IORING_FEAT_NATIVE_WORKERS", 0x200, 0x0, RowName},
+	{"IORING_FEAT_RSRC_TAGS", 0x400, 0x0, RowName},
+	{"IORING_FEAT_CQE_SKIP", 0x800, 0x0, RowName},
+	{"IORING_FEAT_LINKED_FILE", 0x1000, 0x0, RowName},
+}}
+
+var structUringSqOff = Struct{Size: 40, Fields: []Field{
+	{Name: "head", Offset: 0, Size: 4, Format: FormatUint},
+	{Name: "tail", Offset: 4, Size: 4, Format: FormatUint},
+	{Name: "ring_mask", Offset: 8, Size: 4, Format: FormatUint},
+	{Name: "ring_entries", Offset: 12, Size: 4, Format: FormatUint},
+	{Name: "flags", Offset: 16, Size: 4, Format: FormatUint},
+	{Name: "dropped", Offset: 20, Size: 4, Format: FormatUint},
+	{Name: "array", Offset: 24, Size: 4, Format: FormatUint},
+}}
+
+var structUringCqOff = Struct{Size: 40, Fields: []Field{
+	{Name: "head", Offset: 0, Size: 4, Format: FormatUint},
+	{Name: "tail", Offset: 4, Size: 4, Format: FormatUint},
+	{Name: "ring_mask", Offset: 8, Size: 4, Format: FormatUint},
+	{Name: "ring_entries", Offset: 12, Size: 4, Format: FormatUint},
+	{Name: "overflow", Offset: 16, Size: 4, Format: FormatUint},
+	{Name: "cqes", Offset: 20, Size: 4, Format: FormatUint},
+	{Name: "flags", Offset: 24, Size: 4, Format: FormatUint},
+}}
+
+var structUringParams = Struct{Size: 120, Fields: []Field{
+	{Name: "flags", Offset: 8, Size: 4, Format: FormatFlags, Set: &setUringflags},
+	{Name: "sq_thread_cpu", Offset: 12, Size: 4, Format: FormatHex},
+	{Name: "sq_thread_idle", Offset: 16, Size: 4, Format: FormatUint},
+	{Name: "wq_fd", Offset: 24, Size: 4, Format: FormatFD, Show: &Cond{Arg: 0, Mask: 0x20}},
+	{Name: "", Offset: 0, Size: 0, Format: FormatExit},
+	{Name: "sq_entries", Offset: 0, Size: 4, Format: FormatUint},
+	{Name: "cq_entries", Offset: 4, Size: 4, Format: FormatUint},
+	{Name: "features", Offset: 20, Size: 4, Format: FormatFlags, Set: &setUringfeat},
+	{Name: "sq_off", Offset: 40, Size: 40, Format: FormatStruct, Struct: &structUringSqOff},
+	{Name: "cq_off", Offset: 80, Size: 40, Format: FormatStruct, Struct: &structUringCqOff},
+}}
+
 var setUringenter = Set{Unknown: "IORING_ENTER_???", Flags: true, Rows: []SetRow{
 	{"IORING_ENTER_GETEVENTS", 0x1, 0x0, RowName},
 	{"IORING_ENTER_SQ_WAKEUP", 0x2, 0x0, RowName},
@@ -9380,6 +11126,10 @@ var setUringregister = Set{Unknown: "IORING_REGISTER_???", Flags: false, Rows: [
 	{"IORING_REGISTER_ZCRX_IFQ", 0x20, 0x0, RowName},
 	{"IORING_REGISTER_RESIZE_RINGS", 0x21, 0x0, RowName},
 	{"IORING_REGISTER_MEM_REGION", 0x22, 0x0, RowName},
+}}
+
+var structFdnum = Struct{Size: 4, Fields: []Field{
+	{Name: "", Offset: 0, Size: 4, Format: FormatFD},
 }}
 
 var setOpentree = Set{Unknown: "OPEN_TREE_???", Flags: true, Rows: []SetRow{
@@ -9515,6 +11265,25 @@ var setFaccessat = Set{Unknown: "AT_???", Flags: true, Rows: []SetRow{
 	{"AT_EMPTY_PATH", 0x1000, 0x0, RowName},
 }}
 
+var setMountattrs = Set{Unknown: "MOUNT_ATTR_???", Flags: true, Rows: []SetRow{
+	{"MOUNT_ATTR_RDONLY", 0x1, 0x0, RowName},
+	{"MOUNT_ATTR_NOSUID", 0x2, 0x0, RowName},
+	{"MOUNT_ATTR_NODEV", 0x4, 0x0, RowName},
+	{"MOUNT_ATTR_NOEXEC", 0x8, 0x0, RowName},
+	{"MOUNT_ATTR_NOATIME", 0x10, 0x0, RowName},
+	{"MOUNT_ATTR_STRICTATIME", 0x20, 0x0, RowName},
+	{"MOUNT_ATTR_NODIRATIME", 0x80, 0x0, RowName},
+	{"MOUNT_ATTR_IDMAP", 0x100000, 0x0, RowName},
+	{"MOUNT_ATTR_NOSYMFOLLOW", 0x200000, 0x0, RowName},
+}}
+
+var structMountAttr = Struct{Size: 32, Fields: []Field{
+	{Name: "attr_set", Offset: 0, Size: 8, Format: FormatFlags, Set: &setMountattrs},
+	{Name: "attr_clr", Offset: 8, Size: 8, Format: FormatFlags, Set: &setMountattrs},
+	{Name: "propagation", Offset: 16, Size: 8, Format: FormatFlags, Set: &setMsflags},
+	{Name: "userns_fd", Offset: 24, Size: 4, Format: FormatFD},
+}}
+
 var setLandlockaccess = Set{Unknown: "LANDLOCK_ACCESS_FS_???", Flags: true, Rows: []SetRow{
 	{"LANDLOCK_ACCESS_FS_EXECUTE", 0x1, 0x0, RowName},
 	{"LANDLOCK_ACCESS_FS_WRITE_FILE", 0x2, 0x0, RowName},
@@ -9546,13 +11315,39 @@ var setLandlockrule = Set{Unknown: "LANDLOCK_RULE_???", Flags: false, Rows: []Se
 	{"LANDLOCK_RULE_NET_PORT", 0x2, 0x0, RowName},
 }}
 
+var structLandlockPath = Struct{Size: 12, Fields: []Field{
+	{Name: "allowed_access", Offset: 0, Size: 8, Format: FormatFlags, Set: &setLandlockaccess},
+	{Name: "parent_fd", Offset: 8, Size: 4, Format: FormatFD},
+}}
+
 var setMemfdsecret = Set{Unknown: "", Flags: true, Rows: []SetRow{
 	{"0", 0x0, 0x0, RowName},
 	{"O_CLOEXEC", 0x80000, 0x0, RowName},
 }}
 
+var setFutex2 = Set{Unknown: "FUTEX_???", Flags: true, Rows: []SetRow{
+	{"FUTEX_32", 0x2, 0x0, RowName},
+	{"FUTEX_PRIVATE_FLAG", 0x80, 0x0, RowName},
+}}
+
+var structFutexv = Struct{Size: 24, Fields: []Field{
+	{Name: "val", Offset: 0, Size: 8, Format: FormatHex},
+	{Name: "uaddr", Offset: 8, Size: 8, Format: FormatPtr},
+	{Name: "flags", Offset: 16, Size: 4, Format: FormatFlags, Set: &setFutex2},
+}}
+
+var structTimespec64 = Struct{Size: 16, Fields: []Field{
+	{Name: "tv_sec", Offset: 0, Size: 8, Format: FormatLong},
+	{Name: "tv_nsec", Offset: 8, Size: 8, Format: FormatUlong},
+}}
+
 var structTimet386 = Struct{Size: 4, Fields: []Field{
 	{Name: "", Offset: 0, Size: 4, Format: FormatTime},
+}}
+
+var structIovec386 = Struct{Size: 8, Fields: []Field{
+	{Name: "iov_base", Offset: 0, Size: 4, Format: FormatPtr},
+	{Name: "iov_len", Offset: 4, Size: 4, Format: FormatSize},
 }}
 
 var structUtimbuf386 = Struct{Size: 8, Fields: []Field{
@@ -9735,6 +11530,21 @@ var structEpollEvent386 = Struct{Size: 12, Fields: []Field{
 	{Name: "data", Offset: 4, Size: 8, Format: FormatStruct, Struct: &structEpollData386},
 }}
 
+var structSigval386 = Struct{Size: 8, Fields: []Field{
+	{Name: "sival_int", Offset: 0, Size: 4, Format: FormatInt},
+	{Name: "sival_ptr", Offset: 0, Size: 4, Format: FormatPtr},
+}}
+
+var structSigev386 = Struct{Size: 32, Fields: []Field{
+	{Name: "sigev_value", Offset: 0, Size: 8, Format: FormatStruct, Struct: &structSigval386, Show: &Cond{Arg: 0, Mask: 0xffffffffffffffff}},
+	{Name: "sigev_signo", Offset: 8, Size: 4, Format: FormatSignal, Show: &Cond{Arg: 3, Mask: 0xfffffffb, Values: []uint64{0x0}}},
+	{Name: "sigev_signo", Offset: 8, Size: 4, Format: FormatUint, Show: &Cond{Arg: 3, Mask: 0xfffffffb}},
+	{Name: "sigev_notify", Offset: 12, Size: 4, Format: FormatValue, Set: &setSigevent},
+	{Name: "sigev_notify_function", Offset: 16, Size: 4, Format: FormatPtr, Show: &Cond{Arg: 3, Mask: 0xffffffff, Values: []uint64{0x2}}},
+	{Name: "sigev_notify_attributes", Offset: 24, Size: 4, Format: FormatPtr, Show: &Cond{Arg: 3, Mask: 0xffffffff, Values: []uint64{0x2}}},
+	{Name: "sigev_notify_thread_id", Offset: 16, Size: 4, Format: FormatPID, Show: &Cond{Arg: 3, Mask: 0xffffffff, Values: []uint64{0x4}}},
+}}
+
 var structItimerspec386 = Struct{Size: 16, Fields: []Field{
 	{Name: "it_interval", Offset: 0, Size: 8, Format: FormatStruct, Struct: &structTimespec386},
 	{Name: "it_value", Offset: 8, Size: 8, Format: FormatStruct, Struct: &structTimespec386},
@@ -9765,9 +11575,60 @@ var structPointer386 = Struct{Size: 8, Fields: []Field{
 	{Name: "", Offset: 0, Size: 4, Format: FormatPtr},
 }}
 
-var structTimespec64 = Struct{Size: 16, Fields: []Field{
-	{Name: "tv_sec", Offset: 0, Size: 8, Format: FormatLong},
-	{Name: "tv_nsec", Offset: 8, Size: 8, Format: FormatUlong},
+var structGroupReq386 = Struct{Size: 20, Fields: []Field{
+	{Name: "gr_interface", Offset: 0, Size: 4, Format: FormatIfindex},
+	{Name: "gr_group", Offset: 4, Size: 16, Format: FormatSockaddr},
+}}
+
+var structSemidDs386 = Struct{Size: 88, Fields: []Field{
+	{Name: "sem_perm", Offset: 0, Size: 48, Format: FormatStruct, Struct: &structIpcperm},
+	{Name: "sem_otime", Offset: 48, Size: 4, Format: FormatUlong},
+	{Name: "sem_ctime", Offset: 64, Size: 4, Format: FormatUlong},
+	{Name: "sem_nsems", Offset: 80, Size: 4, Format: FormatUlong},
+}}
+
+var structShmidDs386 = Struct{Size: 96, Fields: []Field{
+	{Name: "shm_perm", Offset: 0, Size: 48, Format: FormatStruct, Struct: &structIpcperm},
+	{Name: "shm_segsz", Offset: 48, Size: 4, Format: FormatUlong},
+	{Name: "shm_cpid", Offset: 80, Size: 4, Format: FormatPID},
+	{Name: "shm_lpid", Offset: 84, Size: 4, Format: FormatPID},
+	{Name: "shm_nattch", Offset: 88, Size: 4, Format: FormatUlong},
+	{Name: "shm_atime", Offset: 56, Size: 4, Format: FormatUlong},
+	{Name: "shm_dtime", Offset: 64, Size: 4, Format: FormatUlong},
+	{Name: "shm_ctime", Offset: 72, Size: 4, Format: FormatUlong},
+}}
+
+var structShminfo386 = Struct{Size: 40, Fields: []Field{
+	{Name: "shmmax", Offset: 0, Size: 4, Format: FormatUlong},
+	{Name: "shmmin", Offset: 8, Size: 4, Format: FormatUlong},
+	{Name: "shmmni", Offset: 16, Size: 4, Format: FormatUlong},
+	{Name: "shmseg", Offset: 24, Size: 4, Format: FormatUlong},
+	{Name: "shmall", Offset: 32, Size: 4, Format: FormatUlong},
+}}
+
+var structShmInfo386 = Struct{Size: 48, Fields: []Field{
+	{Name: "used_ids", Offset: 0, Size: 4, Format: FormatInt},
+	{Name: "shm_tot", Offset: 8, Size: 4, Format: FormatUlong},
+	{Name: "shm_rss", Offset: 16, Size: 4, Format: FormatUlong},
+	{Name: "shm_swp", Offset: 24, Size: 4, Format: FormatUlong},
+	{Name: "swap_attempts", Offset: 32, Size: 4, Format: FormatUlong},
+	{Name: "swap_successes", Offset: 40, Size: 4, Format: FormatUlong},
+}}
+
+var structMsqidDs386 = Struct{Size: 104, Fields: []Field{
+	{Name: "msg_perm", Offset: 0, Size: 48, Format: FormatStruct, Struct: &structIpcperm},
+	{Name: "msg_stime", Offset: 48, Size: 4, Format: FormatUlong},
+	{Name: "msg_rtime", Offset: 56, Size: 4, Format: FormatUlong},
+	{Name: "msg_ctime", Offset: 64, Size: 4, Format: FormatUlong},
+	{Name: "msg_qnum", Offset: 80, Size: 4, Format: FormatUlong},
+	{Name: "msg_qbytes", Offset: 88, Size: 4, Format: FormatUlong},
+	{Name: "msg_lspid", Offset: 96, Size: 4, Format: FormatPID},
+	{Name: "msg_lrpid", Offset: 100, Size: 4, Format: FormatPID},
+}}
+
+var structMsqidSet386 = Struct{Size: 96, Fields: []Field{
+	{Name: "msg_perm", Offset: 0, Size: 48, Format: FormatStruct, Struct: &structIpcpermSet},
+	{Name: "msg_qbytes", Offset: 88, Size: 4, Format: FormatUlong},
 }}
 
 var structItimerspec64 = Struct{Size: 32, Fields: []Field{
@@ -9847,11 +11708,20 @@ var structStatFrom16 = Struct{Size: 40, Fields: []Field{
 	{Name: "...", Offset: 0, Size: 0, Format: FormatMore},
 }}
 
+var setUserareaArm64 = Set{Unknown: "", Flags: false, Rows: []SetRow{}}
+
 var structMqAttrArm64 = Struct{Size: 32, Fields: []Field{
 	{Name: "mq_flags", Offset: 0, Size: 8, Format: FormatFlags, Set: &setOpenflagsArm64},
 	{Name: "mq_maxmsg", Offset: 8, Size: 8, Format: FormatLong},
 	{Name: "mq_msgsize", Offset: 16, Size: 8, Format: FormatLong},
 	{Name: "mq_curmsgs", Offset: 24, Size: 8, Format: FormatLong},
+}}
+
+var structSemidDsArm64 = Struct{Size: 72, Fields: []Field{
+	{Name: "sem_perm", Offset: 0, Size: 48, Format: FormatStruct, Struct: &structIpcperm},
+	{Name: "sem_otime", Offset: 48, Size: 8, Format: FormatUlong},
+	{Name: "sem_ctime", Offset: 56, Size: 8, Format: FormatUlong},
+	{Name: "sem_nsems", Offset: 64, Size: 8, Format: FormatUlong},
 }}
 
 var setProtArm64 = Set{Unknown: "PROT_???", Flags: true, Rows: []SetRow{
@@ -10020,154 +11890,6 @@ var setAuditarch = Set{Unknown: "AUDIT_ARCH_???", Flags: false, Rows: []SetRow{
 	{"AUDIT_ARCH_XTENSA", 0x5e, 0x0, RowName},
 }}
 
-var setBpfattach = Set{Unknown: "BPF_???", Flags: false, Rows: []SetRow{
-	{"BPF_CGROUP_INET_INGRESS", 0x0, 0x0, RowName},
-	{"BPF_CGROUP_INET_EGRESS", 0x1, 0x0, RowName},
-	{"BPF_CGROUP_INET_SOCK_CREATE", 0x2, 0x0, RowName},
-	{"BPF_CGROUP_SOCK_OPS", 0x3, 0x0, RowName},
-	{"BPF_SK_SKB_STREAM_PARSER", 0x4, 0x0, RowName},
-	{"BPF_SK_SKB_STREAM_VERDICT", 0x5, 0x0, RowName},
-	{"BPF_CGROUP_DEVICE", 0x6, 0x0, RowName},
-	{"BPF_SK_MSG_VERDICT", 0x7, 0x0, RowName},
-	{"BPF_CGROUP_INET4_BIND", 0x8, 0x0, RowName},
-	{"BPF_CGROUP_INET6_BIND", 0x9, 0x0, RowName},
-	{"BPF_CGROUP_INET4_CONNECT", 0xa, 0x0, RowName},
-	{"BPF_CGROUP_INET6_CONNECT", 0xb, 0x0, RowName},
-	{"BPF_CGROUP_INET4_POST_BIND", 0xc, 0x0, RowName},
-	{"BPF_CGROUP_INET6_POST_BIND", 0xd, 0x0, RowName},
-	{"BPF_CGROUP_UDP4_SENDMSG", 0xe, 0x0, RowName},
-	{"BPF_CGROUP_UDP6_SENDMSG", 0xf, 0x0, RowName},
-	{"BPF_LIRC_MODE2", 0x10, 0x0, RowName},
-	{"BPF_FLOW_DISSECTOR", 0x11, 0x0, RowName},
-	{"BPF_CGROUP_SYSCTL", 0x12, 0x0, RowName},
-	{"BPF_CGROUP_UDP4_RECVMSG", 0x13, 0x0, RowName},
-	{"BPF_CGROUP_UDP6_RECVMSG", 0x14, 0x0, RowName},
-	{"BPF_CGROUP_GETSOCKOPT", 0x15, 0x0, RowName},
-	{"BPF_CGROUP_SETSOCKOPT", 0x16, 0x0, RowName},
-	{"BPF_TRACE_RAW_TP", 0x17, 0x0, RowName},
-	{"BPF_TRACE_FENTRY", 0x18, 0x0, RowName},
-	{"BPF_TRACE_FEXIT", 0x19, 0x0, RowName},
-	{"BPF_MODIFY_RETURN", 0x1a, 0x0, RowName},
-	{"BPF_LSM_MAC", 0x1b, 0x0, RowName},
-	{"BPF_TRACE_ITER", 0x1c, 0x0, RowName},
-	{"BPF_CGROUP_INET4_GETPEERNAME", 0x1d, 0x0, RowName},
-	{"BPF_CGROUP_INET6_GETPEERNAME", 0x1e, 0x0, RowName},
-	{"BPF_CGROUP_INET4_GETSOCKNAME", 0x1f, 0x0, RowName},
-	{"BPF_CGROUP_INET6_GETSOCKNAME", 0x20, 0x0, RowName},
-	{"BPF_XDP_DEVMAP", 0x21, 0x0, RowName},
-	{"BPF_CGROUP_INET_SOCK_RELEASE", 0x22, 0x0, RowName},
-	{"BPF_XDP_CPUMAP", 0x23, 0x0, RowName},
-	{"BPF_SK_LOOKUP", 0x24, 0x0, RowName},
-	{"BPF_XDP", 0x25, 0x0, RowName},
-	{"BPF_SK_SKB_VERDICT", 0x26, 0x0, RowName},
-	{"BPF_SK_REUSEPORT_SELECT", 0x27, 0x0, RowName},
-	{"BPF_SK_REUSEPORT_SELECT_OR_MIGRATE", 0x28, 0x0, RowName},
-	{"BPF_PERF_EVENT", 0x29, 0x0, RowName},
-	{"BPF_TRACE_KPROBE_MULTI", 0x2a, 0x0, RowName},
-	{"BPF_LSM_CGROUP", 0x2b, 0x0, RowName},
-}}
-
-var setBpfmap = Set{Unknown: "BPF_MAP_TYPE_???", Flags: false, Rows: []SetRow{
-	{"BPF_MAP_TYPE_UNSPEC", 0x0, 0x0, RowName},
-	{"BPF_MAP_TYPE_HASH", 0x1, 0x0, RowName},
-	{"BPF_MAP_TYPE_ARRAY", 0x2, 0x0, RowName},
-	{"BPF_MAP_TYPE_PROG_ARRAY", 0x3, 0x0, RowName},
-	{"BPF_MAP_TYPE_PERF_EVENT_ARRAY", 0x4, 0x0, RowName},
-	{"BPF_MAP_TYPE_PERCPU_HASH", 0x5, 0x0, RowName},
-	{"BPF_MAP_TYPE_PERCPU_ARRAY", 0x6, 0x0, RowName},
-	{"BPF_MAP_TYPE_STACK_TRACE", 0x7, 0x0, RowName},
-	{"BPF_MAP_TYPE_CGROUP_ARRAY", 0x8, 0x0, RowName},
-	{"BPF_MAP_TYPE_LRU_HASH", 0x9, 0x0, RowName},
-	{"BPF_MAP_TYPE_LRU_PERCPU_HASH", 0xa, 0x0, RowName},
-	{"BPF_MAP_TYPE_LPM_TRIE", 0xb, 0x0, RowName},
-	{"BPF_MAP_TYPE_ARRAY_OF_MAPS", 0xc, 0x0, RowName},
-	{"BPF_MAP_TYPE_HASH_OF_MAPS", 0xd, 0x0, RowName},
-	{"BPF_MAP_TYPE_DEVMAP", 0xe, 0x0, RowName},
-	{"BPF_MAP_TYPE_SOCKMAP", 0xf, 0x0, RowName},
-	{"BPF_MAP_TYPE_CPUMAP", 0x10, 0x0, RowName},
-	{"BPF_MAP_TYPE_XSKMAP", 0x11, 0x0, RowName},
-	{"BPF_MAP_TYPE_SOCKHASH", 0x12, 0x0, RowName},
-	{"BPF_MAP_TYPE_CGROUP_STORAGE", 0x13, 0x0, RowName},
-	{"BPF_MAP_TYPE_REUSEPORT_SOCKARRAY", 0x14, 0x0, RowName},
-	{"BPF_MAP_TYPE_PERCPU_CGROUP_STORAGE", 0x15, 0x0, RowName},
-	{"BPF_MAP_TYPE_QUEUE", 0x16, 0x0, RowName},
-	{"BPF_MAP_TYPE_STACK", 0x17, 0x0, RowName},
-	{"BPF_MAP_TYPE_SK_STORAGE", 0x18, 0x0, RowName},
-	{"BPF_MAP_TYPE_DEVMAP_HASH", 0x19, 0x0, RowName},
-	{"BPF_MAP_TYPE_STRUCT_OPS", 0x1a, 0x0, RowName},
-	{"BPF_MAP_TYPE_RINGBUF", 0x1b, 0x0, RowName},
-	{"BPF_MAP_TYPE_INODE_STORAGE", 0x1c, 0x0, RowName},
-	{"BPF_MAP_TYPE_TASK_STORAGE", 0x1d, 0x0, RowName},
-	{"BPF_MAP_TYPE_BLOOM_FILTER", 0x1e, 0x0, RowName},
-	{"BPF_MAP_TYPE_USER_RINGBUF", 0x1f, 0x0, RowName},
-}}
-
-var setBpfmapflags = Set{Unknown: "BPF_F_???", Flags: true, Rows: []SetRow{
-	{"BPF_F_NO_PREALLOC", 0x1, 0x0, RowName},
-	{"BPF_F_NO_COMMON_LRU", 0x2, 0x0, RowName},
-	{"BPF_F_NUMA_NODE", 0x4, 0x0, RowName},
-	{"BPF_F_RDONLY", 0x8, 0x0, RowName},
-	{"BPF_F_WRONLY", 0x10, 0x0, RowName},
-	{"BPF_F_STACK_BUILD_ID", 0x20, 0x0, RowName},
-	{"BPF_F_ZERO_SEED", 0x40, 0x0, RowName},
-	{"BPF_F_RDONLY_PROG", 0x80, 0x0, RowName},
-	{"BPF_F_WRONLY_PROG", 0x100, 0x0, RowName},
-	{"BPF_F_CLONE", 0x200, 0x0, RowName},
-	{"BPF_F_MMAPABLE", 0x400, 0x0, RowName},
-	{"BPF_F_PRESERVE_ELEMS", 0x800, 0x0, RowName},
-	{"BPF_F_INNER_MAP", 0x1000, 0x0, RowName},
-}}
-
-var setBpfprog = Set{Unknown: "BPF_PROG_TYPE_???", Flags: false, Rows: []SetRow{
-	{"BPF_PROG_TYPE_UNSPEC", 0x0, 0x0, RowName},
-	{"BPF_PROG_TYPE_SOCKET_FILTER", 0x1, 0x0, RowName},
-	{"BPF_PROG_TYPE_KPROBE", 0x2, 0x0, RowName},
-	{"BPF_PROG_TYPE_SCHED_CLS", 0x3, 0x0, RowName},
-	{"BPF_PROG_TYPE_SCHED_ACT", 0x4, 0x0, RowName},
-	{"BPF_PROG_TYPE_TRACEPOINT", 0x5, 0x0, RowName},
-	{"BPF_PROG_TYPE_XDP", 0x6, 0x0, RowName},
-	{"BPF_PROG_TYPE_PERF_EVENT", 0x7, 0x0, RowName},
-	{"BPF_PROG_TYPE_CGROUP_SKB", 0x8, 0x0, RowName},
-	{"BPF_PROG_TYPE_CGROUP_SOCK", 0x9, 0x0, RowName},
-	{"BPF_PROG_TYPE_LWT_IN", 0xa, 0x0, RowName},
-	{"BPF_PROG_TYPE_LWT_OUT", 0xb, 0x0, RowName},
-	{"BPF_PROG_TYPE_LWT_XMIT", 0xc, 0x0, RowName},
-	{"BPF_PROG_TYPE_SOCK_OPS", 0xd, 0x0, RowName},
-	{"BPF_PROG_TYPE_SK_SKB", 0xe, 0x0, RowName},
-	{"BPF_PROG_TYPE_CGROUP_DEVICE", 0xf, 0x0, RowName},
-	{"BPF_PROG_TYPE_SK_MSG", 0x10, 0x0, RowName},
-	{"BPF_PROG_TYPE_RAW_TRACEPOINT", 0x11, 0x0, RowName},
-	{"BPF_PROG_TYPE_CGROUP_SOCK_ADDR", 0x12, 0x0, RowName},
-	{"BPF_PROG_TYPE_LWT_SEG6LOCAL", 0x13, 0x0, RowName},
-	{"BPF_PROG_TYPE_LIRC_MODE2", 0x14, 0x0, RowName},
-	{"BPF_PROG_TYPE_SK_REUSEPORT", 0x15, 0x0, RowName},
-	{"BPF_PROG_TYPE_FLOW_DISSECTOR", 0x16, 0x0, RowName},
-	{"BPF_PROG_TYPE_CGROUP_SYSCTL", 0x17, 0x0, RowName},
-	{"BPF_PROG_TYPE_RAW_TRACEPOINT_WRITABLE", 0x18, 0x0, RowName},
-	{"BPF_PROG_TYPE_CGROUP_SOCKOPT", 0x19, 0x0, RowName},
-	{"BPF_PROG_TYPE_TRACING", 0x1a, 0x0, RowName},
-	{"BPF_PROG_TYPE_STRUCT_OPS", 0x1b, 0x0, RowName},
-	{"BPF_PROG_TYPE_EXT", 0x1c, 0x0, RowName},
-	{"BPF_PROG_TYPE_LSM", 0x1d, 0x0, RowName},
-	{"BPF_PROG_TYPE_SK_LOOKUP", 0x1e, 0x0, RowName},
-	{"BPF_PROG_TYPE_SYSCALL", 0x1f, 0x0, RowName},
-}}
-
-var setBpfprogflags = Set{Unknown: "BPF_F_???", Flags: true, Rows: []SetRow{
-	{"BPF_F_STRICT_ALIGNMENT", 0x1, 0x0, RowName},
-	{"BPF_F_ANY_ALIGNMENT", 0x2, 0x0, RowName},
-	{"BPF_F_TEST_RND_HI32", 0x4, 0x0, RowName},
-	{"BPF_F_TEST_STATE_FREQ", 0x8, 0x0, RowName},
-	{"BPF_F_SLEEPABLE", 0x10, 0x0, RowName},
-}}
-
-var setBpfupdate = Set{Unknown: "BPF_???", Flags: false, Rows: []SetRow{
-	{"BPF_ANY", 0x0, 0x0, RowName},
-	{"BPF_NOEXIST", 0x1, 0x0, RowName},
-	{"BPF_EXIST", 0x2, 0x0, RowName},
-	{"BPF_F_LOCK", 0x4, 0x0, RowName},
-}}
-
 var setCapbits = Set{Unknown: "CAP_???", Flags: true, Rows: []SetRow{
 	{"1<<CAP_CHOWN", 0x1, 0x0, RowName},
 	{"1<<CAP_DAC_OVERRIDE", 0x2, 0x0, RowName},
@@ -10298,18 +12020,6 @@ var setModem = Set{Unknown: "TIOCM_???", Flags: true, Rows: []SetRow{
 	{"TIOCM_LOOP", 0x8000, 0x0, RowName},
 }}
 
-var setMountattrs = Set{Unknown: "MOUNT_ATTR_???", Flags: true, Rows: []SetRow{
-	{"MOUNT_ATTR_RDONLY", 0x1, 0x0, RowName},
-	{"MOUNT_ATTR_NOSUID", 0x2, 0x0, RowName},
-	{"MOUNT_ATTR_NODEV", 0x4, 0x0, RowName},
-	{"MOUNT_ATTR_NOEXEC", 0x8, 0x0, RowName},
-	{"MOUNT_ATTR_NOATIME", 0x10, 0x0, RowName},
-	{"MOUNT_ATTR_STRICTATIME", 0x20, 0x0, RowName},
-	{"MOUNT_ATTR_NODIRATIME", 0x80, 0x0, RowName},
-	{"MOUNT_ATTR_IDMAP", 0x100000, 0x0, RowName},
-	{"MOUNT_ATTR_NOSYMFOLLOW", 0x200000, 0x0, RowName},
-}}
-
 var setMpol = Set{Unknown: "MPOL_???", Flags: false, Rows: []SetRow{
 	{"MPOL_DEFAULT", 0x0, 0x0, RowName},
 	{"MPOL_PREFERRED", 0x1, 0x0, RowName},
@@ -10374,6 +12084,33 @@ var setPkttype = Set{Unknown: "PACKET_???", Flags: false, Rows: []SetRow{
 	{"PACKET_LOOPBACK", 0x5, 0x0, RowName},
 	{"PACKET_USER", 0x6, 0x0, RowName},
 	{"PACKET_KERNEL", 0x7, 0x0, RowName},
+}}
+
+var setQuotacmd = Set{Unknown: "Q_???", Flags: false, Rows: []SetRow{
+	{"Q_SYNC", 0x800001, 0x0, RowName},
+	{"Q_QUOTAON", 0x800002, 0x0, RowName},
+	{"Q_QUOTAOFF", 0x800003, 0x0, RowName},
+	{"Q_GETFMT", 0x800004, 0x0, RowName},
+	{"Q_GETINFO", 0x800005, 0x0, RowName},
+	{"Q_SETINFO", 0x800006, 0x0, RowName},
+	{"Q_GETQUOTA", 0x800007, 0x0, RowName},
+	{"Q_SETQUOTA", 0x800008, 0x0, RowName},
+	{"Q_GETNEXTQUOTA", 0x800009, 0x0, RowName},
+	{"Q_XQUOTAON", 0x5801, 0x0, RowName},
+	{"Q_XQUOTAOFF", 0x5802, 0x0, RowName},
+	{"Q_XGETQUOTA", 0x5803, 0x0, RowName},
+	{"Q_XSETQLIM", 0x5804, 0x0, RowName},
+	{"Q_XGETQSTAT", 0x5805, 0x0, RowName},
+	{"Q_XQUOTARM", 0x5806, 0x0, RowName},
+	{"Q_XQUOTASYNC", 0x5807, 0x0, RowName},
+	{"Q_XGETQSTATV", 0x5808, 0x0, RowName},
+	{"Q_XGETNEXTQUOTA", 0x5809, 0x0, RowName},
+}}
+
+var setQuotatype = Set{Unknown: "???QUOTA", Flags: false, Rows: []SetRow{
+	{"USRQUOTA", 0x0, 0x0, RowName},
+	{"GRPQUOTA", 0x1, 0x0, RowName},
+	{"PRJQUOTA", 0x2, 0x0, RowName},
 }}
 
 var setScm = Set{Unknown: "SCM_???", Flags: false, Rows: []SetRow{
@@ -10487,52 +12224,8 @@ var setSigtrap = Set{Unknown: "", Flags: false, Rows: []SetRow{
 	{"TRAP_PERF", 0x6, 0x0, RowName},
 }}
 
-var setUringfeat = Set{Unknown: "IORING_FEAT_???", Flags: true, Rows: []SetRow{
-	{"IORING_FEAT_SINGLE_MMAP", 0x1, 0x0, RowName},
-	{"IORING_FEAT_NODROP", 0x2, 0x0, RowName},
-	{"IORING_FEAT_SUBMIT_STABLE", 0x4, 0x0, RowName},
-	{"IORING_FEAT_RW_CUR_POS", 0x8, 0x0, RowName},
-	{"IORING_FEAT_CUR_PERSONALITY", 0x10, 0x0, RowName},
-	{"IORING_FEAT_FAST_POLL", 0x20, 0x0, RowName},
-	{"IORING_FEAT_POLL_32BITS", 0x40, 0x0, RowName},
-	{"IORING_FEAT_SQPOLL_NONFIXED", 0x80, 0x0, RowName},
-	{"IORING_FEAT_EXT_ARG", 0x100, 0x0, RowName},
-	{"IORING_FEAT_NATIVE_WORKERS", 0x200, 0x0, RowName},
-	{"IORING_FEAT_RSRC_TAGS", 0x400, 0x0, RowName},
-	{"IORING_FEAT_CQE_SKIP", 0x800, 0x0, RowName},
-	{"IORING_FEAT_LINKED_FILE", 0x1000, 0x0, RowName},
-}}
-
-var setUringflags = Set{Unknown: "IORING_SETUP_???", Flags: true, Rows: []SetRow{
-	{"IORING_SETUP_IOPOLL", 0x1, 0x0, RowName},
-	{"IORING_SETUP_SQPOLL", 0x2, 0x0, RowName},
-	{"IORING_SETUP_SQ_AFF", 0x4, 0x0, RowName},
-	{"IORING_SETUP_CQSIZE", 0x8, 0x0, RowName},
-	{"IORING_SETUP_CLAMP", 0x10, 0x0, RowName},
-	{"IORING_SETUP_ATTACH_WQ", 0x20, 0x0, RowName},
-	{"IORING_SETUP_R_DISABLED", 0x40, 0x0, RowName},
-	{"IORING_SETUP_SUBMIT_ALL", 0x80, 0x0, RowName},
-	{"IORING_SETUP_COOP_TASKRUN", 0x100, 0x0, RowName},
-	{"IORING_SETUP_TASKRUN_FLAG", 0x200, 0x0, RowName},
-	{"IORING_SETUP_SQE128", 0x400, 0x0, RowName},
-	{"IORING_SETUP_CQE32", 0x800, 0x0, RowName},
-}}
-
-var structBpfMapCreate = Struct{Size: 72, Fields: []Field{
-	{Name: "map_type", Offset: 0, Size: 4, Format: FormatValue, Set: &setBpfmap},
-	{Name: "key_size", Offset: 4, Size: 4, Format: FormatUint},
-	{Name: "value_size", Offset: 8, Size: 4, Format: FormatUint},
-	{Name: "max_entries", Offset: 12, Size: 4, Format: FormatUint},
-	{Name: "map_flags", Offset: 16, Size: 4, Format: FormatFlags, Set: &setBpfmapflags},
-	{Name: "inner_map_fd", Offset: 20, Size: 4, Format: FormatFD},
-}}
-
 var structByte = Struct{Size: 1, Fields: []Field{
 	{Name: "", Offset: 0, Size: 1, Format: FormatHex},
-}}
-
-var structFdnum = Struct{Size: 4, Fields: []Field{
-	{Name: "", Offset: 0, Size: 4, Format: FormatFD},
 }}
 
 var structFileHandle = Struct{Size: 8, Fields: []Field{
@@ -10547,27 +12240,6 @@ var structInPktinfo = Struct{Size: 12, Fields: []Field{
 	{Name: "ipi_ifindex", Offset: 0, Size: 4, Format: FormatIfindex},
 	{Name: "ipi_spec_dst", Offset: 4, Size: 4, Format: FormatInetAddr},
 	{Name: "ipi_addr", Offset: 8, Size: 4, Format: FormatInetAddr},
-}}
-
-var structLandlockPath = Struct{Size: 12, Fields: []Field{
-	{Name: "allowed_access", Offset: 0, Size: 8, Format: FormatFlags, Set: &setLandlockaccess},
-	{Name: "parent_fd", Offset: 8, Size: 4, Format: FormatFD},
-}}
-
-var structMountAttr = Struct{Size: 32, Fields: []Field{
-	{Name: "attr_set", Offset: 0, Size: 8, Format: FormatFlags, Set: &setMountattrs},
-	{Name: "attr_clr", Offset: 8, Size: 8, Format: FormatFlags, Set: &setMountattrs},
-	{Name: "propagation", Offset: 16, Size: 8, Format: FormatFlags, Set: &setMsflags},
-	{Name: "userns_fd", Offset: 24, Size: 4, Format: FormatFD},
-}}
-
-var structSigev = Struct{Size: 64, Fields: []Field{
-	{Name: "sigev_signo", Offset: 8, Size: 4, Format: FormatSignal},
-	{Name: "sigev_notify", Offset: 12, Size: 4, Format: FormatValue, Set: &setSigevent},
-}}
-
-var structSigmask = Struct{Size: 8, Fields: []Field{
-	{Name: "mask", Offset: 0, Size: 8, Format: FormatSigset},
 }}
 
 var structStat = Struct{Size: 56, Fields: []Field{
@@ -10586,12 +12258,6 @@ var structStat64 = Struct{Size: 52, Fields: []Field{
 
 var structTdesc = Struct{Size: 8, Fields: []Field{
 	{Name: "fd", Offset: 0, Size: 4, Format: FormatFD},
-}}
-
-var structUringParams = Struct{Size: 120, Fields: []Field{
-	{Name: "flags", Offset: 8, Size: 4, Format: FormatFlags, Set: &setUringflags},
-	{Name: "sq_thread_cpu", Offset: 12, Size: 4, Format: FormatUint},
-	{Name: "sq_thread_idle", Offset: 16, Size: 4, Format: FormatUint},
 }}
 
 var structXint = Struct{Size: 4, Fields: []Field{

@@ -574,6 +574,18 @@ var formats = map[string]struct {
 	"ifreq":      {constant: "FormatIfreq", how: "HowBytes", structured: true},
 	"futexop":    {constant: "FormatFutexOp"},
 	"ioprio":     {constant: "FormatIoprio"},
+	"sized":      {constant: "FormatSized", how: "HowBytes", structured: true},
+	"sizedopt":   {constant: "FormatSized", how: "HowOption", structured: true},
+	"points":     {constant: "FormatPoints", how: "HowBytes", structured: true},
+	"grown":      {constant: "FormatGrown", how: "HowBytes", structured: true},
+	"exit":       {constant: "FormatExit"},
+	"strp":       {constant: "FormatStrPtr", size: 8},
+	"pathp":      {constant: "FormatPathPtr", size: 8},
+	"handle":     {constant: "FormatHandle", how: "HowBytes", element: handleHead, anyWord: true},
+	"cdata":      {constant: "FormatTextData", how: "HowBytes", element: 1, data: true, anyWord: true},
+	"errno":      {constant: "FormatErrno", size: 4},
+	"kver":       {constant: "FormatKernelVersion", size: 4},
+	"qcmd":       {constant: "FormatQcmd"},
 	"ptrval":     {constant: "FormatPtrVal", how: "HowBytes", element: 8},
 	"wstatus":    {constant: "FormatWstatus", how: "HowBytes", element: 4, anyWord: true},
 	"pair":       {constant: "FormatPair", how: "HowBytes", element: 8, anyWord: true},
@@ -585,6 +597,12 @@ var formats = map[string]struct {
 	"pgoff":      {constant: "FormatPgoff"},
 	"rlim":       {constant: "FormatRlim", size: 8, word: true},
 }
+
+// A struct file_handle: its head, and the most that may follow.
+const (
+	handleHead = 8
+	handleMost = 128
+)
 
 // defaultFormat is the format of an argument that calls.txt says nothing of.
 func defaultFormat(a kernelArg) string {
@@ -792,7 +810,7 @@ func (w *writer) skipped(a arg, arch string) int {
 	}
 	first := ofArch(s.size, arch)
 	for _, f := range s.fields {
-		if f.format != "more" {
+		if f.format != "more" && f.format != "exit" {
 			first = min(first, ofArch(f.at, arch).offset)
 		}
 	}
@@ -807,6 +825,7 @@ func (w *writer) structure(name, arch string, without int) (string, error) {
 		return "", fmt.Errorf("no struct %s in values.txt", name)
 	}
 	var b strings.Builder
+	inner := 0
 	fmt.Fprintf(&b, "Struct{Size: %d, Fields: []Field{\n", ofArch(s.size, arch)-without)
 	for _, f := range s.fields {
 		fm, ok := formats[f.format]
@@ -840,6 +859,10 @@ func (w *writer) structure(name, arch string, without int) (string, error) {
 			extra = ", Struct: &" + v
 			size = ofArch(w.values.structs[f.what].size, arch)
 		}
+		if f.format == "strp" || f.format == "pathp" {
+			inner++
+			extra = fmt.Sprintf(", Inner: %d", inner)
+		}
 		if f.show != "" {
 			show := f.show
 			for i, other := range s.fields {
@@ -857,7 +880,7 @@ func (w *writer) structure(name, arch string, without int) (string, error) {
 		if at.count > 0 {
 			extra += fmt.Sprintf(", Count: %d", at.count)
 		}
-		if size == 0 && f.format != "more" || at.offset+size*max(1, at.count) > ofArch(s.size, arch) {
+		if size == 0 && f.format != "more" && f.format != "exit" || at.offset+size*max(1, at.count) > ofArch(s.size, arch) {
 			return "", fmt.Errorf("struct %s: %s does not fit", name, f.name)
 		}
 		fmt.Fprintf(&b, "{Name: %q, Offset: %d, Size: %d, Format: %s%s},\n", f.name, max(at.offset-without, 0), size, fm.constant, extra)
@@ -1091,7 +1114,7 @@ func (w *writer) call(arch string, word int, k kernelCall, d *description) (stri
 	}
 	var flags []string
 	for _, f := range main.flags {
-		if !slices.Contains([]string{"life", "cred", "exec"}, f) {
+		if !slices.Contains([]string{"life", "cred", "exec", "stack"}, f) {
 			return "", fmt.Errorf("no flag %s", f)
 		}
 		flags = append(flags, strings.ToUpper(f[:1])+f[1:])
@@ -1254,6 +1277,9 @@ func (w *writer) rules(arch string, word int, args []arg) ([]rule, error) {
 			size, portable = ofArch(s.size, arch)-w.skipped(a, arch), s.portable
 		}
 		skip := w.skipped(a, arch)
+		if a.format == "sized" || a.format == "sizedopt" {
+			size = 1 // the argument that counts tells how much of it there is
+		}
 		if word == 4 && !portable {
 			continue
 		}
@@ -1310,6 +1336,21 @@ func (w *writer) rules(arch string, word int, args []arg) ([]rule, error) {
 			entry = append(entry, rule{"HowBytes", a.index, countOne, 0, size, 0, 0})
 			exit = append(exit, rule{"HowBytes", a.index, countOne, ruleAt | ruleExit, 4, 8, 0})
 			continue
+		case "points":
+			// Only the first: most programs submit one at a time.
+			entry = append(entry, rule{f.how, a.index, countOne, ruleAt, size, 0, 0})
+			continue
+		case "handle":
+			// The head says how much follows, to the reader of the record.
+			for _, part := range []rule{{f.how, a.index, countOne, 0, handleHead, 0, 0}, {f.how, a.index, countOne, 0, handleMost, handleHead, 0}} {
+				if a.entry && (part.at == 0 || !a.exit) {
+					entry = append(entry, part)
+				}
+				if part.flags = ruleExit; a.exit {
+					exit = append(exit, part)
+				}
+			}
+			continue
 		case "sigmaskarg":
 			entry = append(entry, rule{"HowBytes", a.index, countOne, 0, size, 0, 0}, rule{"HowBytes", a.index, countOne, ruleAt, 8, 0, 0})
 			continue
@@ -1323,6 +1364,13 @@ func (w *writer) rules(arch string, word int, args []arg) ([]rule, error) {
 		}
 		if a.exit {
 			exit = append(exit, rule{f.how, a.index, a.exitCount, flags | ruleExit, size, skip, 0})
+		}
+		if s := w.values.structs[a.what]; s != nil && a.entry {
+			for _, field := range s.fields {
+				if field.format == "strp" || field.format == "pathp" {
+					entry = append(entry, rule{"HowString", a.index, countOne, ruleAt, 0, ofArch(field.at, arch).offset, 0})
+				}
+			}
 		}
 	}
 	all := append(entry, exit...)

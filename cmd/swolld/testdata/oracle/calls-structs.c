@@ -123,7 +123,7 @@ static void rings(void)
 	p.flags = IORING_SETUP_SQPOLL | IORING_SETUP_SQ_AFF; p.sq_thread_idle = 5; p.sq_thread_cpu = 9999; call(io_uring_setup, 8, &p); p = (struct io_uring_params){.flags = IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP, .cq_entries = 64}; call(io_uring_setup, 4, &p); p = (struct io_uring_params){.flags = IORING_SETUP_ATTACH_WQ, .wq_fd = fd}; call(io_uring_setup, 4, &p); call(io_uring_setup, 0, bad); close(fd);
 	aio_context_t ctx = 0; call(io_setup, 4, &ctx); fd = open("/etc/passwd", O_RDONLY);
 	struct iocb a = {.aio_data = 5, .aio_lio_opcode = IOCB_CMD_PREAD, .aio_fildes = fd, .aio_buf = (long)buf, .aio_nbytes = 100, .aio_offset = 3}, b = {.aio_lio_opcode = IOCB_CMD_POLL, .aio_fildes = fd, .aio_buf = POLLIN}, *list[2] = {&a, &b}; struct io_event ev[4]; struct timespec ts = {0, 1000};
-	call(io_submit, ctx, 1, list); call(io_getevents, ctx, 1, 4, ev, &ts); call(io_getevents, ctx, 0, 4, ev, 0); call(io_submit, ctx, 1, bad); call(io_submit, ctx, 0, list); call(io_submit, ctx, -1, list); call(io_cancel, ctx, &a, ev); call(io_pgetevents, ctx, 0, 4, ev, &ts, 0); call(io_destroy, ctx); call(io_destroy, 5); close(fd);
+	call(io_submit, ctx, 1, list); call(io_getevents, ctx, 1, 4, ev, &ts); call(io_getevents, ctx, 0, 4, ev, 0); call(io_submit, ctx, 1, bad); call(io_submit, ctx, 0, list); call(io_submit, ctx, 2, list); call(io_cancel, ctx, &a, ev); call(io_pgetevents, ctx, 0, 4, ev, &ts, 0); call(io_destroy, ctx); call(io_destroy, 5); close(fd);
 }
 
 static void sandboxes(void)
