@@ -21,11 +21,16 @@ import (
 
 var oracleDifferences = flag.String("oracle.differences", "", "write every line that differs from strace's to this `file`")
 
-// How many lines of ten thousand must be strace's, and of how many calls, signals and ends
-// there must be one at least.
+// How many lines of ten thousand must be strace's; how many programs there must be, and of
+// how many calls, signals and ends one at least; and how many calls must be exercised by
+// programs made for that: they succeed, they fail, and have arguments of leastForms forms,
+// numbers aside.
 const (
-	leastSame  = 9950
-	leastKinds = 300
+	leastSame      = 9950
+	leastPrograms  = 40
+	leastKinds     = 300
+	leastExercised = 200
+	leastForms     = 3
 )
 
 // A difference that is known: lines of strace that the recorder writes otherwise.
@@ -145,7 +150,37 @@ type oracle struct {
 	same, all   int
 	differences map[string]int // by key
 	calls       map[string]bool
+	exercises   map[string]*exercise
 	out         *bufio.Writer
+}
+
+// An exercise is what programs made a call do.
+type exercise struct {
+	succeeded, failed bool
+	forms             map[string]bool
+}
+
+var (
+	oracleCall   = regexp.MustCompile(`^(\w+)\((.*)\) += (-1 E)?`)
+	oracleNumber = regexp.MustCompile(`0x[0-9a-f]+|\d+`)
+)
+
+// exercise notes what calls do in a program that was made for that.
+func (o *oracle) exercise(lines []traceLine) {
+	for _, l := range lines {
+		m := oracleCall.FindStringSubmatch(l.text)
+		if m == nil {
+			continue
+		}
+		x := o.exercises[m[1]]
+		if x == nil {
+			x = &exercise{forms: map[string]bool{}}
+			o.exercises[m[1]] = x
+		}
+		x.succeeded = x.succeeded || m[3] == ""
+		x.failed = x.failed || m[3] != ""
+		x.forms[oracleNumber.ReplaceAllString(m[2], "N")] = true
+	}
 }
 
 // compare counts the lines of one thread that are the same in both traces.
@@ -220,7 +255,7 @@ func TestOracle(t *testing.T) {
 	strace, sh := need(t, "strace"), need(t, "sh")
 	o := &oracle{
 		known:       readDifferences(t, "testdata/oracle/differences.txt"),
-		differences: map[string]int{}, calls: map[string]bool{},
+		differences: map[string]int{}, calls: map[string]bool{}, exercises: map[string]*exercise{},
 	}
 	if *oracleDifferences != "" {
 		file, err := os.Create(*oracleDifferences)
@@ -234,7 +269,8 @@ func TestOracle(t *testing.T) {
 	work := t.TempDir()
 	// A ring for each container of a service: those that are gone keep theirs for a while.
 	n := 0
-	for part := range slices.Chunk(corpus(t, work), 12) {
+	programs := corpus(t, work)
+	for part := range slices.Chunk(programs, 12) {
 		n++
 		t.Run(strconv.Itoa(n), func(t *testing.T) {
 			s := newService(t, "--memory", "128MiB", "--ring-size", "8MiB")
@@ -300,6 +336,9 @@ func TestOracle(t *testing.T) {
 					}
 					before, all := o.same, o.all
 					for tid := range want {
+						if strings.HasPrefix(p.name, "calls-") {
+							o.exercise(want[tid])
+						}
 						o.compare(t, tid, want[tid], got[tid])
 					}
 					for tid := range got {
@@ -323,12 +362,33 @@ func TestOracle(t *testing.T) {
 		t.Logf("%6d %s", o.differences[k], k)
 	}
 	t.Logf("%d of %d lines are strace's: %.3f %%; %d kinds of lines", o.same, o.all, 100*float64(o.same)/float64(max(o.all, 1)), len(o.calls))
+	exercised := 0
+	for _, x := range o.exercises {
+		if x.succeeded && x.failed && len(x.forms) >= leastForms {
+			exercised++
+		}
+	}
+	t.Logf("%d programs; %d calls are exercised with their flags and errors, %d of %d fail at least once",
+		len(programs), exercised, failures(o.exercises), len(o.exercises))
+	if len(programs) < leastPrograms || exercised < leastExercised {
+		t.Errorf("%d programs and %d calls exercised; there must be %d and %d", len(programs), exercised, leastPrograms, leastExercised)
+	}
 	if len(o.calls) < leastKinds {
 		t.Errorf("the corpus has %d kinds of lines only", len(o.calls))
 	}
 	if o.same*10000 < o.all*leastSame {
 		t.Errorf("less than %.2f %% of the lines are strace's", float64(leastSame)/100)
 	}
+}
+
+func failures(m map[string]*exercise) int {
+	n := 0
+	for _, x := range m {
+		if x.failed {
+			n++
+		}
+	}
+	return n
 }
 
 func values(m map[string]uint64) []uint64 {

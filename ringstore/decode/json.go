@@ -89,7 +89,21 @@ func appendJSON(dst []byte, h *ringstore.Meta, container []byte, e *ringstore.Ev
 	dst = append(dst, laneNames[e.Lane%ringstore.Lanes]...)
 	dst = append(dst, `","cut":`...)
 	dst = strconv.AppendBool(dst, isCut(e))
+	if isLate(e) {
+		dst = append(dst, `,"late":true`...)
+	}
 	return append(dst, "}\n"...)
+}
+
+// isLate tells that something was read when the call returned, though it belongs to the
+// entry: its page was not in memory before. Another thread may have changed it meanwhile.
+func isLate(e *ringstore.Event) bool {
+	for i := range e.Captures {
+		if e.Captures[i].Status&ringstore.CaptureLate != 0 {
+			return true
+		}
+	}
+	return false
 }
 
 var laneNames = [ringstore.Lanes]string{"boot", "life", "error", "recent"}

@@ -289,7 +289,7 @@ const (
 	FormatIoprio                      // a scheduling class and a priority
 	FormatPtrVal                      // points to a pointer
 	FormatSized                       // points to as much of a Struct as another argument says
-	FormatPoints                   // points to pointers to Structs, of which the first is read
+	FormatPoints                      // points to pointers to Structs, of which the first is read
 	FormatGrown                       // points to a Struct; of its fields the kernel fills those behind FormatExit
 	FormatExit                        // in a field: what follows is the kernel's
 	FormatStrPtr                      // in a field: points to a string; abbreviated
