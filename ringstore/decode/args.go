@@ -132,6 +132,17 @@ func (v *view) appendArg(dst []byte, a *syscalls.Arg) []byte {
 			return appendPointer(dst, value)
 		}
 		return appendStruct(dst, &s, b, inner...)
+	case syscalls.FormatChange:
+		before, after, b, c := v.change(a)
+		if b == nil {
+			return appendPointer(dst, value)
+		}
+		dst = appendStruct(dst, &before, b)
+		if c != nil {
+			dst = append(dst, " => "...)
+			dst = appendStruct(dst, &after, c)
+		}
+		return dst
 	case syscalls.FormatPoints:
 		return v.appendPoints(dst, a)
 	case syscalls.FormatHandle:
@@ -517,6 +528,9 @@ func appendSockaddr(dst, b []byte) []byte {
 		dst = strconv.AppendUint(dst, number(b[4:], 4), 10)
 		dst = append(dst, ", nl_groups=0x"...)
 		groups := number(b[8:], 4)
+		if groups == 0 {
+			dst = append(dst[:len(dst)-1], '0')
+		}
 		const digits = 6 // at least
 		for width := digits - 1; width > 0 && groups>>(4*width) == 0; width-- {
 			dst = append(dst, '0')

@@ -474,6 +474,18 @@ func (v *view) appendJSONArg(dst []byte, a *syscalls.Arg) []byte {
 			return appendPointerJSON(dst, value)
 		}
 		return appendStructJSON(dst, &s, b, inner...)
+	case syscalls.FormatChange:
+		before, after, b, c := v.change(a)
+		if b == nil {
+			return appendPointerJSON(dst, value)
+		}
+		dst = append(dst, `{"before":`...)
+		dst = appendStructJSON(dst, &before, b)
+		dst = append(dst, `,"after":`...)
+		if c == nil {
+			return append(dst, "null}"...)
+		}
+		return append(appendStructJSON(dst, &after, c), '}')
 	case syscalls.FormatPoints:
 		c := v.capture(a.Index, false, 0)
 		if value == 0 || v.length(a) == 0 || c == nil || len(c.Data) < a.Struct.Size {

@@ -2,6 +2,7 @@ package decode
 
 import (
 	"net/netip"
+	"slices"
 	"strconv"
 	"time"
 
@@ -49,6 +50,24 @@ func appendStruct(dst []byte, s *syscalls.Struct, b []byte, inner ...*ringstore.
 		dst = appendField(dst, f, b)
 	}
 	return append(dst, '}')
+}
+
+// change returns the two parts of a structure, that of the program and, once the call
+// returned, that of the kernel; the bytes are nil where they are not known.
+func (v *view) change(a *syscalls.Arg) (before, after syscalls.Struct, b, c []byte) {
+	fields := a.Struct.Fields
+	at := slices.IndexFunc(fields, func(f syscalls.Field) bool { return f.Format == syscalls.FormatExit })
+	if at < 0 || v.arg(a.Index) == 0 {
+		return before, after, nil, nil
+	}
+	before, after = syscalls.Struct{Fields: fields[:at]}, syscalls.Struct{Fields: fields[at:]}
+	if e := v.capture(a.Index, false, 0); e != nil && len(e.Data) >= a.Struct.Size {
+		b = e.Data
+	}
+	if x := v.capture(a.Index, true, 0); x != nil && len(x.Data) >= a.Struct.Size && v.returned() {
+		c = x.Data
+	}
+	return before, after, b, c
 }
 
 // innerString is the string that a field points to; nil if it is no such field, or if the
@@ -344,9 +363,14 @@ func (v *view) appendNodes(dst []byte, a *syscalls.Arg) []byte {
 	if c == nil || !v.filled(a) || len(c.Data) == 0 {
 		return appendPointer(dst, v.arg(a.Index))
 	}
+	// The last bit of the number is not used: the kernel takes one less.
+	words := c.Data
+	if n := v.arg(int(a.Count)); n > 0 {
+		words = words[:min(uint64(len(words)), (n+uint64(8*v.word)-2)/uint64(8*v.word)*uint64(v.word))]
+	}
 	dst = append(dst, '[')
-	for b := c.Data; len(b) >= v.word; b = b[v.word:] {
-		if len(b) < len(c.Data) {
+	for b := words; len(b) >= v.word; b = b[v.word:] {
+		if len(b) < len(words) {
 			dst = append(dst, ", "...)
 		}
 		n, width := number(b, v.word), 2*v.word

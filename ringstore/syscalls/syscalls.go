@@ -291,6 +291,7 @@ const (
 	FormatSized                       // points to as much of a Struct as another argument says
 	FormatPoints                      // points to pointers to Structs, of which the first is read
 	FormatGrown                       // points to a Struct; of its fields the kernel fills those behind FormatExit
+	FormatChange                      // the same, and both parts are shown apart
 	FormatExit                        // in a field: what follows is the kernel's
 	FormatStrPtr                      // in a field: points to a string; abbreviated
 	FormatPathPtr                     // in a field: points to a path

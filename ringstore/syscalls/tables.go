@@ -1642,11 +1642,99 @@ var calls = [...]Call{
 			{Name: "cmd", Index: 1, Format: FormatIoctl, Set: &setIoctl},
 			{Name: "arg", Index: 2, Format: FormatStruct, Struct: &structWinsize, Count: 0xfe, Out: FillsIn},
 		}, Rules: []Rule{{HowBytes, 2, 0xfe, 2, 8, 0, 0}}, Keys: []uint64{0xffffffff00005413}},
-		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x540f, 0x541b, 0x5411, 0x5429, 0x80045430, 0x5424, 0x80045440, 0x8905}}}, Args: []Arg{
+		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0xc020660b}}}, Args: []Arg{
+			{Name: "fd", Index: 0, Format: FormatFD},
+			{Name: "cmd", Index: 1, Format: FormatIoctl, Set: &setIoctl},
+			{Name: "arg", Index: 2, Format: FormatChange, Struct: &structFiemap, Count: 0xfe},
+		}, Rules: []Rule{{HowBytes, 2, 0xfe, 0, 32, 0, 0}, {HowBytes, 2, 0xfe, 2, 32, 0, 0}}, Keys: []uint64{0xffffffffc020660b}},
+		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x80086601}}}, Args: []Arg{
+			{Name: "fd", Index: 0, Format: FormatFD},
+			{Name: "cmd", Index: 1, Format: FormatIoctl, Set: &setIoctl},
+			{Name: "arg", Index: 2, Format: FormatStruct, Struct: &structInodeflags, Count: 0xfe, Out: FillsIn},
+		}, Rules: []Rule{{HowBytes, 2, 0xfe, 2, 4, 0, 0}}, Keys: []uint64{0xffffffff80086601}},
+		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x40086602}}}, Args: []Arg{
+			{Name: "fd", Index: 0, Format: FormatFD},
+			{Name: "cmd", Index: 1, Format: FormatIoctl, Set: &setIoctl},
+			{Name: "arg", Index: 2, Format: FormatStruct, Struct: &structInodeflags, Count: 0xfe},
+		}, Rules: []Rule{{HowBytes, 2, 0xfe, 0, 4, 0, 0}}, Keys: []uint64{0xffffffff40086602}},
+		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x801c581f}}}, Args: []Arg{
+			{Name: "fd", Index: 0, Format: FormatFD},
+			{Name: "cmd", Index: 1, Format: FormatIoctl, Set: &setIoctl},
+			{Name: "arg", Index: 2, Format: FormatStruct, Struct: &structFsxattr, Count: 0xfe, Out: FillsIn},
+		}, Rules: []Rule{{HowBytes, 2, 0xfe, 2, 20, 0, 0}}, Keys: []uint64{0xffffffff801c581f}},
+		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x4020940d}}}, Args: []Arg{
+			{Name: "fd", Index: 0, Format: FormatFD},
+			{Name: "cmd", Index: 1, Format: FormatIoctl, Set: &setIoctl},
+			{Name: "arg", Index: 2, Format: FormatStruct, Struct: &structCloneRange, Count: 0xfe},
+		}, Rules: []Rule{{HowBytes, 2, 0xfe, 0, 32, 0, 0}}, Keys: []uint64{0xffffffff4020940d}},
+		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0xc0185879}}}, Args: []Arg{
+			{Name: "fd", Index: 0, Format: FormatFD},
+			{Name: "cmd", Index: 1, Format: FormatIoctl, Set: &setIoctl},
+			{Name: "arg", Index: 2, Format: FormatStruct, Struct: &structFstrim, Count: 0xfe},
+		}, Rules: []Rule{{HowBytes, 2, 0xfe, 0, 24, 0, 0}}, Keys: []uint64{0xffffffffc0185879}},
+		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x89a0, 0x89a1}}}, Args: []Arg{
+			{Name: "fd", Index: 0, Format: FormatFD},
+			{Name: "cmd", Index: 1, Format: FormatIoctl, Set: &setIoctl},
+			{Name: "arg", Index: 2, Format: FormatStr},
+		}, Rules: []Rule{{HowString, 2, 0xfe, 0, 0, 0, 0}}, Keys: []uint64{0xffffffff000089a0, 0xffffffff000089a1}},
+		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x802c542a}}}, Args: []Arg{
+			{Name: "fd", Index: 0, Format: FormatFD},
+			{Name: "cmd", Index: 1, Format: FormatIoctl, Set: &setIoctl},
+			{Name: "arg", Index: 2, Format: FormatStruct, Struct: &structTermios, Count: 0xfe, Out: FillsIn},
+		}, Rules: []Rule{{HowBytes, 2, 0xfe, 2, 36, 0, 0}}, Keys: []uint64{0xffffffff802c542a}},
+		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x402c542b}}}, Args: []Arg{
+			{Name: "fd", Index: 0, Format: FormatFD},
+			{Name: "cmd", Index: 1, Format: FormatIoctl, Set: &setIoctl},
+			{Name: "arg", Index: 2, Format: FormatStruct, Struct: &structTermios, Count: 0xfe},
+		}, Rules: []Rule{{HowBytes, 2, 0xfe, 0, 36, 0, 0}}, Keys: []uint64{0xffffffff402c542b}},
+		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0xb701, 0xb702}}}, Args: []Arg{
+			{Name: "fd", Index: 0, Format: FormatFD},
+			{Name: "cmd", Index: 1, Format: FormatIoctl, Set: &setIoctl},
+		}, Ret: Ret{Format: RetFD}},
+		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x5427, 0x5428, 0x541d, 0x4c01, 0x4c82}}}, Args: []Arg{
+			{Name: "fd", Index: 0, Format: FormatFD},
+			{Name: "cmd", Index: 1, Format: FormatIoctl, Set: &setIoctl},
+		}},
+		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x4c00, 0x40042408, 0x2405}}}, Args: []Arg{
+			{Name: "fd", Index: 0, Format: FormatFD},
+			{Name: "cmd", Index: 1, Format: FormatIoctl, Set: &setIoctl},
+			{Name: "arg", Index: 2, Format: FormatFD},
+		}},
+		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x5425, 0x2400, 0x2401, 0x2403, 0x2402}}}, Args: []Arg{
+			{Name: "fd", Index: 0, Format: FormatFD},
+			{Name: "cmd", Index: 1, Format: FormatIoctl, Set: &setIoctl},
+			{Name: "arg", Index: 2, Format: FormatInt},
+		}},
+		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x891d}}}, Args: []Arg{
+			{Name: "fd", Index: 0, Format: FormatFD},
+			{Name: "cmd", Index: 1, Format: FormatIoctl, Set: &setIoctl},
+			{Name: "arg", Index: 2, Format: FormatIfreq, Struct: &structIfrMetric, Count: 0xfe, Out: FillsIn},
+		}, Rules: []Rule{{HowBytes, 2, 0xfe, 0, 32, 0, 0}, {HowBytes, 2, 0xfe, 2, 32, 0, 0}}, Keys: []uint64{0xffffffff0000891d}},
+		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x8917}}}, Args: []Arg{
+			{Name: "fd", Index: 0, Format: FormatFD},
+			{Name: "cmd", Index: 1, Format: FormatIoctl, Set: &setIoctl},
+			{Name: "arg", Index: 2, Format: FormatIfreq, Struct: &structIfrDstaddr, Count: 0xfe, Out: FillsIn},
+		}, Rules: []Rule{{HowBytes, 2, 0xfe, 0, 32, 0, 0}, {HowBytes, 2, 0xfe, 2, 32, 0, 0}}, Keys: []uint64{0xffffffff00008917}},
+		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x8922}}}, Args: []Arg{
+			{Name: "fd", Index: 0, Format: FormatFD},
+			{Name: "cmd", Index: 1, Format: FormatIoctl, Set: &setIoctl},
+			{Name: "arg", Index: 2, Format: FormatIfreq, Struct: &structIfrMtu, Count: 0xfe},
+		}, Rules: []Rule{{HowBytes, 2, 0xfe, 0, 32, 0, 0}}, Keys: []uint64{0xffffffff00008922}},
+		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x8916}}}, Args: []Arg{
+			{Name: "fd", Index: 0, Format: FormatFD},
+			{Name: "cmd", Index: 1, Format: FormatIoctl, Set: &setIoctl},
+			{Name: "arg", Index: 2, Format: FormatIfreq, Struct: &structIfrAddr, Count: 0xfe},
+		}, Rules: []Rule{{HowBytes, 2, 0xfe, 0, 32, 0, 0}}, Keys: []uint64{0xffffffff00008916}},
+		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x891c}}}, Args: []Arg{
+			{Name: "fd", Index: 0, Format: FormatFD},
+			{Name: "cmd", Index: 1, Format: FormatIoctl, Set: &setIoctl},
+			{Name: "arg", Index: 2, Format: FormatIfreq, Struct: &structIfrNetmask, Count: 0xfe},
+		}, Rules: []Rule{{HowBytes, 2, 0xfe, 0, 32, 0, 0}}, Keys: []uint64{0xffffffff0000891c}},
+		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x540f, 0x5419, 0x80045432, 0x541b, 0x5411, 0x5429, 0x80045430, 0x5424, 0x80045440, 0x8905}}}, Args: []Arg{
 			{Name: "fd", Index: 0, Format: FormatFD},
 			{Name: "cmd", Index: 1, Format: FormatIoctl, Set: &setIoctl},
 			{Name: "arg", Index: 2, Format: FormatStruct, Struct: &structInt, Count: 0xfe, Out: FillsIn},
-		}, Rules: []Rule{{HowBytes, 2, 0xfe, 2, 4, 0, 0}}, Keys: []uint64{0xffffffff0000540f, 0xffffffff0000541b, 0xffffffff00005411, 0xffffffff00005429, 0xffffffff80045430, 0xffffffff00005424, 0xffffffff80045440, 0xffffffff00008905}},
+		}, Rules: []Rule{{HowBytes, 2, 0xfe, 2, 4, 0, 0}}, Keys: []uint64{0xffffffff0000540f, 0xffffffff00005419, 0xffffffff80045432, 0xffffffff0000541b, 0xffffffff00005411, 0xffffffff00005429, 0xffffffff80045430, 0xffffffff00005424, 0xffffffff80045440, 0xffffffff00008905}},
 		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x8913}}}, Args: []Arg{
 			{Name: "fd", Index: 0, Format: FormatFD},
 			{Name: "cmd", Index: 1, Format: FormatIoctl, Set: &setIoctl},
@@ -1717,11 +1805,11 @@ var calls = [...]Call{
 			{Name: "cmd", Index: 1, Format: FormatIoctl, Set: &setIoctl},
 			{Name: "arg", Index: 2, Format: FormatInt},
 		}},
-		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x5421, 0x5452}}}, Args: []Arg{
+		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x5421, 0x5452, 0x5420}}}, Args: []Arg{
 			{Name: "fd", Index: 0, Format: FormatFD},
 			{Name: "cmd", Index: 1, Format: FormatIoctl, Set: &setIoctl},
 			{Name: "arg", Index: 2, Format: FormatStruct, Struct: &structInt, Count: 0xfe},
-		}, Rules: []Rule{{HowBytes, 2, 0xfe, 0, 4, 0, 0}}, Keys: []uint64{0xffffffff00005421, 0xffffffff00005452}},
+		}, Rules: []Rule{{HowBytes, 2, 0xfe, 0, 4, 0, 0}}, Keys: []uint64{0xffffffff00005421, 0xffffffff00005452, 0xffffffff00005420}},
 		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x40049409}}}, Args: []Arg{
 			{Name: "fd", Index: 0, Format: FormatFD},
 			{Name: "cmd", Index: 1, Format: FormatIoctl, Set: &setIoctl},
@@ -3974,6 +4062,11 @@ var calls = [...]Call{
 			{Name: "flags", Index: 1, Format: FormatFlags, Set: &setSeccompflags},
 			{Name: "uargs", Index: 2, Format: FormatStruct, Struct: &structSockFprog, Count: 0xfe},
 		}, Rules: []Rule{{HowBytes, 2, 0xfe, 0, 16, 0, 0}}, Keys: []uint64{0xffffffff00000001}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x3}}}, Args: []Arg{
+			{Name: "op", Index: 0, Format: FormatValue, Set: &setSeccomp},
+			{Name: "flags", Index: 1, Format: FormatHex},
+			{Name: "uargs", Index: 2, Format: FormatStruct, Struct: &structNotifsizes, Count: 0xfe, Out: Filled},
+		}, Rules: []Rule{{HowBytes, 2, 0xfe, 2, 6, 0, 0}}, Keys: []uint64{0xffffffff00000003}},
 		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x2}}}, Args: []Arg{
 			{Name: "op", Index: 0, Format: FormatValue, Set: &setSeccomp},
 			{Name: "flags", Index: 1, Format: FormatHex},
@@ -4061,6 +4154,11 @@ var calls = [...]Call{
 			{Name: "uattr", Index: 1, Format: FormatSized, Struct: &structBpfMapId, Count: 0x2},
 			{Name: "size", Index: 2, Format: FormatUint},
 		}, Ret: Ret{Format: RetFD}, Rules: []Rule{{HowBytes, 1, 0x2, 0, 1, 0, 0}}, Keys: []uint64{0xffffffff0000000e}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x13}}}, Args: []Arg{
+			{Name: "cmd", Index: 0, Format: FormatValue, Set: &setBpf},
+			{Name: "uattr", Index: 1, Format: FormatSized, Struct: &structBpfBtfId, Count: 0x2},
+			{Name: "size", Index: 2, Format: FormatUint},
+		}, Ret: Ret{Format: RetFD}, Rules: []Rule{{HowBytes, 1, 0x2, 0, 1, 0, 0}}, Keys: []uint64{0xffffffff00000013}},
 		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x12, 0x1c}}}, Args: []Arg{
 			{Name: "cmd", Index: 0, Format: FormatValue, Set: &setBpf},
 			{Name: "uattr", Index: 1, Format: FormatPtr},
@@ -4653,11 +4751,99 @@ var calls = [...]Call{
 			{Name: "cmd", Index: 1, Format: FormatIoctl, Set: &setIoctl},
 			{Name: "arg", Index: 2, Format: FormatStruct, Struct: &structWinsize, Count: 0xfe, Out: FillsIn},
 		}, Rules: []Rule{{HowBytes, 2, 0xfe, 2, 8, 0, 0}}, Keys: []uint64{0xffffffff00005413}},
-		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x540f, 0x541b, 0x5411, 0x5429, 0x80045430, 0x5424, 0x80045440, 0x8905}}}, Args: []Arg{
+		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0xc020660b}}}, Args: []Arg{
+			{Name: "fd", Index: 0, Format: FormatFD},
+			{Name: "cmd", Index: 1, Format: FormatIoctl, Set: &setIoctl},
+			{Name: "arg", Index: 2, Format: FormatChange, Struct: &structFiemap, Count: 0xfe},
+		}, Rules: []Rule{{HowBytes, 2, 0xfe, 0, 32, 0, 0}, {HowBytes, 2, 0xfe, 2, 32, 0, 0}}, Keys: []uint64{0xffffffffc020660b}},
+		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x80086601}}}, Args: []Arg{
+			{Name: "fd", Index: 0, Format: FormatFD},
+			{Name: "cmd", Index: 1, Format: FormatIoctl, Set: &setIoctl},
+			{Name: "arg", Index: 2, Format: FormatStruct, Struct: &structInodeflags, Count: 0xfe, Out: FillsIn},
+		}, Rules: []Rule{{HowBytes, 2, 0xfe, 2, 4, 0, 0}}, Keys: []uint64{0xffffffff80086601}},
+		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x40086602}}}, Args: []Arg{
+			{Name: "fd", Index: 0, Format: FormatFD},
+			{Name: "cmd", Index: 1, Format: FormatIoctl, Set: &setIoctl},
+			{Name: "arg", Index: 2, Format: FormatStruct, Struct: &structInodeflags, Count: 0xfe},
+		}, Rules: []Rule{{HowBytes, 2, 0xfe, 0, 4, 0, 0}}, Keys: []uint64{0xffffffff40086602}},
+		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x801c581f}}}, Args: []Arg{
+			{Name: "fd", Index: 0, Format: FormatFD},
+			{Name: "cmd", Index: 1, Format: FormatIoctl, Set: &setIoctl},
+			{Name: "arg", Index: 2, Format: FormatStruct, Struct: &structFsxattr, Count: 0xfe, Out: FillsIn},
+		}, Rules: []Rule{{HowBytes, 2, 0xfe, 2, 20, 0, 0}}, Keys: []uint64{0xffffffff801c581f}},
+		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x4020940d}}}, Args: []Arg{
+			{Name: "fd", Index: 0, Format: FormatFD},
+			{Name: "cmd", Index: 1, Format: FormatIoctl, Set: &setIoctl},
+			{Name: "arg", Index: 2, Format: FormatStruct, Struct: &structCloneRange, Count: 0xfe},
+		}, Rules: []Rule{{HowBytes, 2, 0xfe, 0, 32, 0, 0}}, Keys: []uint64{0xffffffff4020940d}},
+		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0xc0185879}}}, Args: []Arg{
+			{Name: "fd", Index: 0, Format: FormatFD},
+			{Name: "cmd", Index: 1, Format: FormatIoctl, Set: &setIoctl},
+			{Name: "arg", Index: 2, Format: FormatStruct, Struct: &structFstrim, Count: 0xfe},
+		}, Rules: []Rule{{HowBytes, 2, 0xfe, 0, 24, 0, 0}}, Keys: []uint64{0xffffffffc0185879}},
+		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x89a0, 0x89a1}}}, Args: []Arg{
+			{Name: "fd", Index: 0, Format: FormatFD},
+			{Name: "cmd", Index: 1, Format: FormatIoctl, Set: &setIoctl},
+			{Name: "arg", Index: 2, Format: FormatStr},
+		}, Rules: []Rule{{HowString, 2, 0xfe, 0, 0, 0, 0}}, Keys: []uint64{0xffffffff000089a0, 0xffffffff000089a1}},
+		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x802c542a}}}, Args: []Arg{
+			{Name: "fd", Index: 0, Format: FormatFD},
+			{Name: "cmd", Index: 1, Format: FormatIoctl, Set: &setIoctl},
+			{Name: "arg", Index: 2, Format: FormatStruct, Struct: &structTermios, Count: 0xfe, Out: FillsIn},
+		}, Rules: []Rule{{HowBytes, 2, 0xfe, 2, 36, 0, 0}}, Keys: []uint64{0xffffffff802c542a}},
+		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x402c542b}}}, Args: []Arg{
+			{Name: "fd", Index: 0, Format: FormatFD},
+			{Name: "cmd", Index: 1, Format: FormatIoctl, Set: &setIoctl},
+			{Name: "arg", Index: 2, Format: FormatStruct, Struct: &structTermios, Count: 0xfe},
+		}, Rules: []Rule{{HowBytes, 2, 0xfe, 0, 36, 0, 0}}, Keys: []uint64{0xffffffff402c542b}},
+		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0xb701, 0xb702}}}, Args: []Arg{
+			{Name: "fd", Index: 0, Format: FormatFD},
+			{Name: "cmd", Index: 1, Format: FormatIoctl, Set: &setIoctl},
+		}, Ret: Ret{Format: RetFD}},
+		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x5427, 0x5428, 0x541d, 0x4c01, 0x4c82}}}, Args: []Arg{
+			{Name: "fd", Index: 0, Format: FormatFD},
+			{Name: "cmd", Index: 1, Format: FormatIoctl, Set: &setIoctl},
+		}},
+		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x4c00, 0x40042408, 0x2405}}}, Args: []Arg{
+			{Name: "fd", Index: 0, Format: FormatFD},
+			{Name: "cmd", Index: 1, Format: FormatIoctl, Set: &setIoctl},
+			{Name: "arg", Index: 2, Format: FormatFD},
+		}},
+		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x5425, 0x2400, 0x2401, 0x2403, 0x2402}}}, Args: []Arg{
+			{Name: "fd", Index: 0, Format: FormatFD},
+			{Name: "cmd", Index: 1, Format: FormatIoctl, Set: &setIoctl},
+			{Name: "arg", Index: 2, Format: FormatInt},
+		}},
+		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x891d}}}, Args: []Arg{
+			{Name: "fd", Index: 0, Format: FormatFD},
+			{Name: "cmd", Index: 1, Format: FormatIoctl, Set: &setIoctl},
+			{Name: "arg", Index: 2, Format: FormatIfreq, Struct: &structIfrMetric, Count: 0xfe, Out: FillsIn},
+		}, Rules: []Rule{{HowBytes, 2, 0xfe, 0, 32, 0, 0}, {HowBytes, 2, 0xfe, 2, 32, 0, 0}}, Keys: []uint64{0xffffffff0000891d}},
+		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x8917}}}, Args: []Arg{
+			{Name: "fd", Index: 0, Format: FormatFD},
+			{Name: "cmd", Index: 1, Format: FormatIoctl, Set: &setIoctl},
+			{Name: "arg", Index: 2, Format: FormatIfreq, Struct: &structIfrDstaddr, Count: 0xfe, Out: FillsIn},
+		}, Rules: []Rule{{HowBytes, 2, 0xfe, 0, 32, 0, 0}, {HowBytes, 2, 0xfe, 2, 32, 0, 0}}, Keys: []uint64{0xffffffff00008917}},
+		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x8922}}}, Args: []Arg{
+			{Name: "fd", Index: 0, Format: FormatFD},
+			{Name: "cmd", Index: 1, Format: FormatIoctl, Set: &setIoctl},
+			{Name: "arg", Index: 2, Format: FormatIfreq, Struct: &structIfrMtu, Count: 0xfe},
+		}, Rules: []Rule{{HowBytes, 2, 0xfe, 0, 32, 0, 0}}, Keys: []uint64{0xffffffff00008922}},
+		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x8916}}}, Args: []Arg{
+			{Name: "fd", Index: 0, Format: FormatFD},
+			{Name: "cmd", Index: 1, Format: FormatIoctl, Set: &setIoctl},
+			{Name: "arg", Index: 2, Format: FormatIfreq, Struct: &structIfrAddr, Count: 0xfe},
+		}, Rules: []Rule{{HowBytes, 2, 0xfe, 0, 32, 0, 0}}, Keys: []uint64{0xffffffff00008916}},
+		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x891c}}}, Args: []Arg{
+			{Name: "fd", Index: 0, Format: FormatFD},
+			{Name: "cmd", Index: 1, Format: FormatIoctl, Set: &setIoctl},
+			{Name: "arg", Index: 2, Format: FormatIfreq, Struct: &structIfrNetmask, Count: 0xfe},
+		}, Rules: []Rule{{HowBytes, 2, 0xfe, 0, 32, 0, 0}}, Keys: []uint64{0xffffffff0000891c}},
+		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x540f, 0x5419, 0x80045432, 0x541b, 0x5411, 0x5429, 0x80045430, 0x5424, 0x80045440, 0x8905}}}, Args: []Arg{
 			{Name: "fd", Index: 0, Format: FormatFD},
 			{Name: "cmd", Index: 1, Format: FormatIoctl, Set: &setIoctl},
 			{Name: "arg", Index: 2, Format: FormatStruct, Struct: &structInt, Count: 0xfe, Out: FillsIn},
-		}, Rules: []Rule{{HowBytes, 2, 0xfe, 2, 4, 0, 0}}, Keys: []uint64{0xffffffff0000540f, 0xffffffff0000541b, 0xffffffff00005411, 0xffffffff00005429, 0xffffffff80045430, 0xffffffff00005424, 0xffffffff80045440, 0xffffffff00008905}},
+		}, Rules: []Rule{{HowBytes, 2, 0xfe, 2, 4, 0, 0}}, Keys: []uint64{0xffffffff0000540f, 0xffffffff00005419, 0xffffffff80045432, 0xffffffff0000541b, 0xffffffff00005411, 0xffffffff00005429, 0xffffffff80045430, 0xffffffff00005424, 0xffffffff80045440, 0xffffffff00008905}},
 		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x8913}}}, Args: []Arg{
 			{Name: "fd", Index: 0, Format: FormatFD},
 			{Name: "cmd", Index: 1, Format: FormatIoctl, Set: &setIoctl},
@@ -4728,11 +4914,11 @@ var calls = [...]Call{
 			{Name: "cmd", Index: 1, Format: FormatIoctl, Set: &setIoctl},
 			{Name: "arg", Index: 2, Format: FormatInt},
 		}},
-		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x5421, 0x5452}}}, Args: []Arg{
+		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x5421, 0x5452, 0x5420}}}, Args: []Arg{
 			{Name: "fd", Index: 0, Format: FormatFD},
 			{Name: "cmd", Index: 1, Format: FormatIoctl, Set: &setIoctl},
 			{Name: "arg", Index: 2, Format: FormatStruct, Struct: &structInt, Count: 0xfe},
-		}, Rules: []Rule{{HowBytes, 2, 0xfe, 0, 4, 0, 0}}, Keys: []uint64{0xffffffff00005421, 0xffffffff00005452}},
+		}, Rules: []Rule{{HowBytes, 2, 0xfe, 0, 4, 0, 0}}, Keys: []uint64{0xffffffff00005421, 0xffffffff00005452, 0xffffffff00005420}},
 		{When: []Cond{{Arg: 1, Mask: 0xffffffff, Values: []uint64{0x40049409}}}, Args: []Arg{
 			{Name: "fd", Index: 0, Format: FormatFD},
 			{Name: "cmd", Index: 1, Format: FormatIoctl, Set: &setIoctl},
@@ -5917,6 +6103,11 @@ var calls = [...]Call{
 			{Name: "flags", Index: 1, Format: FormatFlags, Set: &setSeccompflags},
 			{Name: "uargs", Index: 2, Format: FormatStruct, Struct: &structSockFprog386, Count: 0xfe},
 		}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x3}}}, Args: []Arg{
+			{Name: "op", Index: 0, Format: FormatValue, Set: &setSeccomp},
+			{Name: "flags", Index: 1, Format: FormatHex},
+			{Name: "uargs", Index: 2, Format: FormatStruct, Struct: &structNotifsizes, Count: 0xfe, Out: Filled},
+		}, Rules: []Rule{{HowBytes, 2, 0xfe, 2, 6, 0, 0}}, Keys: []uint64{0xffffffff00000003}},
 		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x2}}}, Args: []Arg{
 			{Name: "op", Index: 0, Format: FormatValue, Set: &setSeccomp},
 			{Name: "flags", Index: 1, Format: FormatHex},
@@ -6749,6 +6940,11 @@ var calls = [...]Call{
 			{Name: "flags", Index: 1, Format: FormatFlags, Set: &setSeccompflags},
 			{Name: "uargs", Index: 2, Format: FormatStruct, Struct: &structSockFprog, Count: 0xfe},
 		}},
+		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x3}}}, Args: []Arg{
+			{Name: "op", Index: 0, Format: FormatValue, Set: &setSeccomp},
+			{Name: "flags", Index: 1, Format: FormatHex},
+			{Name: "uargs", Index: 2, Format: FormatStruct, Struct: &structNotifsizes, Count: 0xfe, Out: Filled},
+		}, Rules: []Rule{{HowBytes, 2, 0xfe, 2, 6, 0, 0}}, Keys: []uint64{0xffffffff00000003}},
 		{When: []Cond{{Arg: 0, Mask: 0xffffffff, Values: []uint64{0x2}}}, Args: []Arg{
 			{Name: "op", Index: 0, Format: FormatValue, Set: &setSeccomp},
 			{Name: "flags", Index: 1, Format: FormatHex},
@@ -7394,6 +7590,7 @@ var setsByName = map[string]*Set{
 	"fanmark":         &setFanmark,
 	"fcntl":           &setFcntl,
 	"fdflags":         &setFdflags,
+	"fiemap":          &setFiemap,
 	"finitmodule":     &setFinitmodule,
 	"flock":           &setFlock,
 	"fownertype":      &setFownertype,
@@ -7402,6 +7599,7 @@ var setsByName = map[string]*Set{
 	"fsmount":         &setFsmount,
 	"fsopen":          &setFsopen,
 	"fspick":          &setFspick,
+	"fsxattr":         &setFsxattr,
 	"futex":           &setFutex,
 	"futex2":          &setFutex2,
 	"futexbits":       &setFutexbits,
@@ -7414,6 +7612,7 @@ var setsByName = map[string]*Set{
 	"icmpfilter":      &setIcmpfilter,
 	"idtype":          &setIdtype,
 	"iff":             &setIff,
+	"inode":           &setInode,
 	"inotify":         &setInotify,
 	"inotifyinit":     &setInotifyinit,
 	"iocb":            &setIocb,
@@ -7569,6 +7768,7 @@ var setsByName = map[string]*Set{
 }
 
 var structsByName = map[string]*Struct{
+	"bpf_btf_id":       &structBpfBtfId,
 	"bpf_elem":         &structBpfElem,
 	"bpf_info":         &structBpfInfo,
 	"bpf_info_":        &structBpfInfoAmd64,
@@ -7584,6 +7784,7 @@ var structsByName = map[string]*Struct{
 	"byte":             &structByte,
 	"cap_header":       &structCapHeader,
 	"clone_args":       &structCloneArgs,
+	"clone_range":      &structCloneRange,
 	"dqblk":            &structDqblk,
 	"dqinfo":           &structDqinfo,
 	"epoll_data":       &structEpollData,
@@ -7591,16 +7792,20 @@ var structsByName = map[string]*Struct{
 	"errstat":          &structErrstat,
 	"f_owner_ex":       &structFOwnerEx,
 	"fdnum":            &structFdnum,
+	"fiemap":           &structFiemap,
 	"file_handle":      &structFileHandle,
 	"flock":            &structFlock,
 	"flockpid":         &structFlockpid,
 	"fsid":             &structFsid,
+	"fstrim":           &structFstrim,
+	"fsxattr":          &structFsxattr,
 	"futexv":           &structFutexv,
 	"group_req":        &structGroupReq,
 	"icmp_filter":      &structIcmpFilter,
 	"id":               &structId,
 	"ifr_addr":         &structIfrAddr,
 	"ifr_broadaddr":    &structIfrBroadaddr,
+	"ifr_dstaddr":      &structIfrDstaddr,
 	"ifr_flags":        &structIfrFlags,
 	"ifr_index":        &structIfrIndex,
 	"ifr_metric":       &structIfrMetric,
@@ -7608,6 +7813,7 @@ var structsByName = map[string]*Struct{
 	"ifr_netmask":      &structIfrNetmask,
 	"ifr_qlen":         &structIfrQlen,
 	"in_pktinfo":       &structInPktinfo,
+	"inodeflags":       &structInodeflags,
 	"int":              &structInt,
 	"io_event":         &structIoEvent,
 	"iocb":             &structIocb,
@@ -7630,6 +7836,7 @@ var structsByName = map[string]*Struct{
 	"msginfo":          &structMsginfo,
 	"msqid_ds":         &structMsqidDs,
 	"msqid_set":        &structMsqidSet,
+	"notifsizes":       &structNotifsizes,
 	"open_how":         &structOpenHow,
 	"pointer":          &structPointer,
 	"pollfd":           &structPollfd,
@@ -7785,6 +7992,7 @@ var setSigact = Set{Unknown: "SA_???", Flags: true, Rows: []SetRow{
 	{"SA_RESTORER", 0x4000000, 0x0, RowName},
 	{"SA_ONSTACK", 0x8000000, 0x0, RowName},
 	{"SA_RESTART", 0x10000000, 0x0, RowName},
+	{"SA_INTERRUPT", 0x20000000, 0x0, RowName},
 	{"SA_NODEFER", 0x40000000, 0x0, RowName},
 	{"SA_RESETHAND", 0x80000000, 0x0, RowName},
 	{"SA_SIGINFO", 0x4, 0x0, RowName},
@@ -7879,6 +8087,55 @@ var setIoctl = Set{Unknown: "", Flags: false, Rows: []SetRow{
 	{"SIOCSIFFLAGS", 0x8914, 0x0, RowName},
 	{"PERF_EVENT_IOC_ENABLE", 0x2400, 0x0, RowName},
 	{"PERF_EVENT_IOC_DISABLE", 0x2401, 0x0, RowName},
+	{"PERF_EVENT_IOC_REFRESH", 0x2402, 0x0, RowName},
+	{"PERF_EVENT_IOC_RESET", 0x2403, 0x0, RowName},
+	{"PERF_EVENT_IOC_PERIOD", 0x40082404, 0x0, RowName},
+	{"PERF_EVENT_IOC_SET_OUTPUT", 0x2405, 0x0, RowName},
+	{"PERF_EVENT_IOC_ID", 0x80082407, 0x0, RowName},
+	{"PERF_EVENT_IOC_SET_BPF", 0x40042408, 0x0, RowName},
+	{"TIOCGSOFTCAR", 0x5419, 0x0, RowName},
+	{"TIOCSSOFTCAR", 0x541a, 0x0, RowName},
+	{"TIOCPKT", 0x5420, 0x0, RowName},
+	{"TIOCGPTLCK", 0x80045439, 0x0, RowName},
+	{"TIOCGPKT", 0x80045438, 0x0, RowName},
+	{"TIOCGDEV", 0x80045432, 0x0, RowName},
+	{"TIOCSIG", 0x40045436, 0x0, RowName},
+	{"TCSBRKP", 0x5425, 0x0, RowName},
+	{"TIOCGRS485", 0x542e, 0x0, RowName},
+	{"TIOCLINUX", 0x541c, 0x0, RowName},
+	{"NS_GET_USERNS", 0xb701, 0x0, RowName},
+	{"NS_GET_PARENT", 0xb702, 0x0, RowName},
+	{"NS_GET_NSTYPE", 0xb703, 0x0, RowName},
+	{"NS_GET_OWNER_UID", 0xb704, 0x0, RowName},
+	{"LOOP_SET_FD", 0x4c00, 0x0, RowName},
+	{"LOOP_CLR_FD", 0x4c01, 0x0, RowName},
+	{"LOOP_SET_STATUS64", 0x4c04, 0x0, RowName},
+	{"LOOP_GET_STATUS64", 0x4c05, 0x0, RowName},
+	{"LOOP_CONFIGURE", 0x4c0a, 0x0, RowName},
+	{"LOOP_CTL_ADD", 0x4c80, 0x0, RowName},
+	{"LOOP_CTL_REMOVE", 0x4c81, 0x0, RowName},
+	{"LOOP_CTL_GET_FREE", 0x4c82, 0x0, RowName},
+	{"RTC_RD_TIME", 0x80247009, 0x0, RowName},
+	{"BLKROGET", 0x125e, 0x0, RowName},
+	{"BLKDISCARD", 0x1277, 0x0, RowName},
+	{"FITRIM", 0xc0185879, 0x0, RowName},
+	{"FS_IOC_GETVERSION", 0x80087601, 0x0, RowName},
+	{"SIOCGIFMETRIC", 0x891d, 0x0, RowName},
+	{"SIOCGIFMAP", 0x8970, 0x0, RowName},
+	{"SIOCGIFDSTADDR", 0x8917, 0x0, RowName},
+	{"SIOCSIFMTU", 0x8922, 0x0, RowName},
+	{"SIOCGIFSLAVE", 0x8929, 0x0, RowName},
+	{"SIOCBRADDBR", 0x89a0, 0x0, RowName},
+	{"SIOCBRDELBR", 0x89a1, 0x0, RowName},
+	{"SIOCGSTAMP_OLD", 0x8906, 0x0, RowName},
+	{"SIOCSIFADDR", 0x8916, 0x0, RowName},
+	{"SIOCSIFNETMASK", 0x891c, 0x0, RowName},
+	{"SIOCSIFBRDADDR", 0x891a, 0x0, RowName},
+	{"SIOCSIFHWADDR", 0x8924, 0x0, RowName},
+	{"SIOCSIFTXQLEN", 0x8943, 0x0, RowName},
+	{"TUNSETIFF", 0x400454ca, 0x0, RowName},
+	{"TUNGETIFF", 0x800454d2, 0x0, RowName},
+	{"UFFDIO_API", 0xc018aa3f, 0x0, RowName},
 }}
 
 var setTermiflag = Set{Unknown: "", Flags: true, Rows: []SetRow{
@@ -8009,6 +8266,119 @@ var structWinsize = Struct{Size: 8, Fields: []Field{
 	{Name: "ws_ypixel", Offset: 6, Size: 2, Format: FormatUint},
 }}
 
+var setFiemap = Set{Unknown: "FIEMAP_FLAG_???", Flags: true, Rows: []SetRow{
+	{"FIEMAP_FLAG_SYNC", 0x1, 0x0, RowName},
+	{"FIEMAP_FLAG_XATTR", 0x2, 0x0, RowName},
+	{"FIEMAP_FLAG_CACHE", 0x4, 0x0, RowName},
+}}
+
+var structFiemap = Struct{Size: 32, Fields: []Field{
+	{Name: "fm_start", Offset: 0, Size: 8, Format: FormatUlong},
+	{Name: "fm_length", Offset: 8, Size: 8, Format: FormatUlong},
+	{Name: "fm_flags", Offset: 16, Size: 4, Format: FormatFlags, Set: &setFiemap},
+	{Name: "fm_extent_count", Offset: 24, Size: 4, Format: FormatUint},
+	{Name: "", Offset: 0, Size: 0, Format: FormatExit},
+	{Name: "fm_flags", Offset: 16, Size: 4, Format: FormatFlags, Set: &setFiemap},
+	{Name: "fm_mapped_extents", Offset: 20, Size: 4, Format: FormatUint},
+	{Name: "...", Offset: 0, Size: 0, Format: FormatMore},
+}}
+
+var setInode = Set{Unknown: "FS_???", Flags: true, Rows: []SetRow{
+	{"FS_SECRM_FL", 0x1, 0x0, RowName},
+	{"FS_UNRM_FL", 0x2, 0x0, RowName},
+	{"FS_COMPR_FL", 0x4, 0x0, RowName},
+	{"FS_SYNC_FL", 0x8, 0x0, RowName},
+	{"FS_IMMUTABLE_FL", 0x10, 0x0, RowName},
+	{"FS_APPEND_FL", 0x20, 0x0, RowName},
+	{"FS_NODUMP_FL", 0x40, 0x0, RowName},
+	{"FS_NOATIME_FL", 0x80, 0x0, RowName},
+	{"FS_DIRTY_FL", 0x100, 0x0, RowName},
+	{"FS_COMPRBLK_FL", 0x200, 0x0, RowName},
+	{"FS_NOCOMP_FL", 0x400, 0x0, RowName},
+	{"FS_ENCRYPT_FL", 0x800, 0x0, RowName},
+	{"FS_INDEX_FL", 0x1000, 0x0, RowName},
+	{"FS_IMAGIC_FL", 0x2000, 0x0, RowName},
+	{"FS_JOURNAL_DATA_FL", 0x4000, 0x0, RowName},
+	{"FS_NOTAIL_FL", 0x8000, 0x0, RowName},
+	{"FS_DIRSYNC_FL", 0x10000, 0x0, RowName},
+	{"FS_TOPDIR_FL", 0x20000, 0x0, RowName},
+	{"FS_HUGE_FILE_FL", 0x40000, 0x0, RowName},
+	{"FS_EXTENT_FL", 0x80000, 0x0, RowName},
+	{"FS_VERITY_FL", 0x100000, 0x0, RowName},
+	{"FS_EA_INODE_FL", 0x200000, 0x0, RowName},
+	{"FS_EOFBLOCKS_FL", 0x400000, 0x0, RowName},
+	{"FS_NOCOW_FL", 0x800000, 0x0, RowName},
+	{"FS_DAX_FL", 0x2000000, 0x0, RowName},
+	{"FS_INLINE_DATA_FL", 0x10000000, 0x0, RowName},
+	{"FS_PROJINHERIT_FL", 0x20000000, 0x0, RowName},
+	{"FS_CASEFOLD_FL", 0x40000000, 0x0, RowName},
+}}
+
+var structInodeflags = Struct{Size: 4, Fields: []Field{
+	{Name: "", Offset: 0, Size: 4, Format: FormatFlags, Set: &setInode},
+}}
+
+var setFsxattr = Set{Unknown: "FS_XFLAG_???", Flags: true, Rows: []SetRow{
+	{"FS_XFLAG_REALTIME", 0x1, 0x0, RowName},
+	{"FS_XFLAG_PREALLOC", 0x2, 0x0, RowName},
+	{"FS_XFLAG_IMMUTABLE", 0x8, 0x0, RowName},
+	{"FS_XFLAG_APPEND", 0x10, 0x0, RowName},
+	{"FS_XFLAG_SYNC", 0x20, 0x0, RowName},
+	{"FS_XFLAG_NOATIME", 0x40, 0x0, RowName},
+	{"FS_XFLAG_NODUMP", 0x80, 0x0, RowName},
+	{"FS_XFLAG_RTINHERIT", 0x100, 0x0, RowName},
+	{"FS_XFLAG_PROJINHERIT", 0x200, 0x0, RowName},
+	{"FS_XFLAG_NOSYMLINKS", 0x400, 0x0, RowName},
+	{"FS_XFLAG_EXTSIZE", 0x800, 0x0, RowName},
+	{"FS_XFLAG_EXTSZINHERIT", 0x1000, 0x0, RowName},
+	{"FS_XFLAG_NODEFRAG", 0x2000, 0x0, RowName},
+	{"FS_XFLAG_FILESTREAM", 0x4000, 0x0, RowName},
+	{"FS_XFLAG_DAX", 0x8000, 0x0, RowName},
+	{"FS_XFLAG_COWEXTSIZE", 0x10000, 0x0, RowName},
+	{"FS_XFLAG_HASATTR", 0x80000000, 0x0, RowName},
+}}
+
+var structFsxattr = Struct{Size: 20, Fields: []Field{
+	{Name: "fsx_xflags", Offset: 0, Size: 4, Format: FormatFlags, Set: &setFsxattr},
+	{Name: "fsx_extsize", Offset: 4, Size: 4, Format: FormatUint},
+	{Name: "fsx_nextents", Offset: 8, Size: 4, Format: FormatUint},
+	{Name: "fsx_projid", Offset: 12, Size: 4, Format: FormatUint},
+	{Name: "fsx_cowextsize", Offset: 16, Size: 4, Format: FormatUint},
+}}
+
+var structCloneRange = Struct{Size: 32, Fields: []Field{
+	{Name: "src_fd", Offset: 0, Size: 4, Format: FormatFD},
+	{Name: "src_offset", Offset: 8, Size: 8, Format: FormatUlong},
+	{Name: "src_length", Offset: 16, Size: 8, Format: FormatUlong},
+	{Name: "dest_offset", Offset: 24, Size: 8, Format: FormatUlong},
+}}
+
+var structFstrim = Struct{Size: 24, Fields: []Field{
+	{Name: "start", Offset: 0, Size: 8, Format: FormatHex},
+	{Name: "len", Offset: 8, Size: 8, Format: FormatHex},
+	{Name: "minlen", Offset: 16, Size: 8, Format: FormatHex},
+}}
+
+var structIfrMetric = Struct{Size: 32, Fields: []Field{
+	{Name: "ifr_metric", Offset: 16, Size: 4, Format: FormatInt},
+}}
+
+var structIfrDstaddr = Struct{Size: 32, Fields: []Field{
+	{Name: "ifr_dstaddr", Offset: 16, Size: 16, Format: FormatSockaddr},
+}}
+
+var structIfrMtu = Struct{Size: 32, Fields: []Field{
+	{Name: "ifr_mtu", Offset: 16, Size: 4, Format: FormatInt},
+}}
+
+var structIfrAddr = Struct{Size: 32, Fields: []Field{
+	{Name: "ifr_addr", Offset: 16, Size: 16, Format: FormatSockaddr},
+}}
+
+var structIfrNetmask = Struct{Size: 32, Fields: []Field{
+	{Name: "ifr_netmask", Offset: 16, Size: 16, Format: FormatSockaddr},
+}}
+
 var structInt = Struct{Size: 4, Fields: []Field{
 	{Name: "", Offset: 0, Size: 4, Format: FormatInt},
 }}
@@ -8043,20 +8413,8 @@ var structIfrIndex = Struct{Size: 32, Fields: []Field{
 	{Name: "ifr_ifindex", Offset: 16, Size: 4, Format: FormatInt},
 }}
 
-var structIfrMtu = Struct{Size: 32, Fields: []Field{
-	{Name: "ifr_mtu", Offset: 16, Size: 4, Format: FormatInt},
-}}
-
 var structIfrQlen = Struct{Size: 32, Fields: []Field{
 	{Name: "ifr_qlen", Offset: 16, Size: 4, Format: FormatInt},
-}}
-
-var structIfrAddr = Struct{Size: 32, Fields: []Field{
-	{Name: "ifr_addr", Offset: 16, Size: 16, Format: FormatSockaddr},
-}}
-
-var structIfrNetmask = Struct{Size: 32, Fields: []Field{
-	{Name: "ifr_netmask", Offset: 16, Size: 16, Format: FormatSockaddr},
 }}
 
 var structIfrBroadaddr = Struct{Size: 32, Fields: []Field{
@@ -10598,6 +10956,12 @@ var setSeccompflags = Set{Unknown: "SECCOMP_FILTER_FLAG_???", Flags: true, Rows:
 	{"SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV", 0x20, 0x0, RowName},
 }}
 
+var structNotifsizes = Struct{Size: 6, Fields: []Field{
+	{Name: "seccomp_notif", Offset: 0, Size: 2, Format: FormatUint},
+	{Name: "seccomp_notif_resp", Offset: 2, Size: 2, Format: FormatUint},
+	{Name: "seccomp_data", Offset: 4, Size: 2, Format: FormatUint},
+}}
+
 var setSeccompret = Set{Unknown: "SECCOMP_RET_???", Flags: false, Rows: []SetRow{
 	{"SECCOMP_RET_KILL_PROCESS", 0x80000000, 0x0, RowName},
 	{"SECCOMP_RET_KILL_THREAD", 0x0, 0x0, RowName},
@@ -10924,6 +11288,10 @@ var structBpfMapId = Struct{Size: 12, Fields: []Field{
 	{Name: "map_id", Offset: 0, Size: 4, Format: FormatUint},
 	{Name: "next_id", Offset: 4, Size: 4, Format: FormatUint},
 	{Name: "open_flags", Offset: 8, Size: 4, Format: FormatFlags, Set: &setBpffile},
+}}
+
+var structBpfBtfId = Struct{Size: 4, Fields: []Field{
+	{Name: "btf_id", Offset: 0, Size: 4, Format: FormatUint},
 }}
 
 var setUffd = Set{Unknown: "UFFD_???", Flags: true, Rows: []SetRow{
@@ -12230,10 +12598,6 @@ var structByte = Struct{Size: 1, Fields: []Field{
 
 var structFileHandle = Struct{Size: 8, Fields: []Field{
 	{Name: "handle_bytes", Offset: 0, Size: 4, Format: FormatUint},
-}}
-
-var structIfrMetric = Struct{Size: 32, Fields: []Field{
-	{Name: "ifr_metric", Offset: 16, Size: 4, Format: FormatInt},
 }}
 
 var structInPktinfo = Struct{Size: 12, Fields: []Field{

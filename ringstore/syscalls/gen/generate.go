@@ -578,6 +578,7 @@ var formats = map[string]struct {
 	"sizedopt":   {constant: "FormatSized", how: "HowOption", structured: true},
 	"points":     {constant: "FormatPoints", how: "HowBytes", structured: true},
 	"grown":      {constant: "FormatGrown", how: "HowBytes", structured: true},
+	"change":     {constant: "FormatChange", how: "HowBytes", structured: true},
 	"exit":       {constant: "FormatExit"},
 	"strp":       {constant: "FormatStrPtr", size: 8},
 	"pathp":      {constant: "FormatPathPtr", size: 8},

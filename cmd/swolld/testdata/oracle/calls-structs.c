@@ -4,14 +4,21 @@
 #include <fcntl.h>
 #include <linux/aio_abi.h>
 #include <linux/bpf.h>
+#include <linux/fiemap.h>
+#include <linux/fs.h>
 #include <linux/futex.h>
 #include <linux/io_uring.h>
 #include <linux/keyctl.h>
 #include <linux/landlock.h>
+#include <linux/loop.h>
 #include <linux/mount.h>
 #include <linux/netlink.h>
+#include <linux/nsfs.h>
 #include <linux/perf_event.h>
 #include <linux/if_packet.h>
+#include <linux/rtc.h>
+#include <linux/seccomp.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -20,6 +27,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/ipc.h>
 #include <sys/msg.h>
 #include <sys/mman.h>
@@ -167,9 +175,27 @@ static void programs(void)
 	struct perf_event_attr pe = {.type = PERF_TYPE_SOFTWARE, .size = sizeof pe, .config = PERF_COUNT_SW_CPU_CLOCK, .disabled = 1, .exclude_kernel = 1}; m = call(perf_event_open, &pe, 0, -1, -1, PERF_FLAG_FD_CLOEXEC); close(m); pe.size = 64; pe.freq = 1; pe.sample_freq = 99; pe.sample_type = PERF_SAMPLE_IP | PERF_SAMPLE_TID; call(perf_event_open, &pe, -5, 0, -1, 0); call(perf_event_open, bad, 0, 0, 0, 0x99);
 }
 
+static void controls(void)
+{
+	int n = 0, fd = open("/etc/passwd", O_RDONLY), t = open("structs.tmp", O_RDWR | O_CREAT, 0600);
+	struct { struct fiemap m; struct fiemap_extent e[4]; } fm = {{0, ~0ull, FIEMAP_FLAG_SYNC, 0, 4}};
+
+	memset(buf, 0, sizeof buf); write(t, buf, 100);
+	ioctl(t, FS_IOC_FIEMAP, &fm); fm.m.fm_extent_count = 0; ioctl(t, FS_IOC_FIEMAP, &fm); fm.m.fm_flags = 0xff00; ioctl(t, FS_IOC_FIEMAP, &fm); ioctl(99, FS_IOC_FIEMAP, &fm); ioctl(t, FS_IOC_FIEMAP, bad);
+	ioctl(t, FS_IOC_GETFLAGS, &n); n |= FS_NOATIME_FL; ioctl(t, FS_IOC_SETFLAGS, &n); ioctl(t, FS_IOC_GETFLAGS, &n); ioctl(t, FS_IOC_GETVERSION, &n); ioctl(t, FS_IOC_FSGETXATTR, buf); ioctl(t, FIGETBSZ, &n); ioctl(t, FITRIM, buf);
+	struct file_clone_range cr = {fd, 0, 10, 20}; ioctl(t, FICLONERANGE, &cr); ioctl(t, FICLONE, fd); ioctl(t, BLKGETSIZE64, buf); ioctl(t, BLKSSZGET, &n); ioctl(t, BLKROGET, &n);
+	int s = socket(AF_INET, SOCK_DGRAM, 0); struct ifreq r; memset(&r, 0, sizeof r); strcpy(r.ifr_name, "lo"); ioctl(s, SIOCGIFMETRIC, &r); r.ifr_mtu = 65536; ioctl(s, SIOCSIFMTU, &r); ioctl(s, SIOCGIFDSTADDR, &r); ioctl(s, SIOCGIFHWADDR, &r); ioctl(s, 0x89a1, "swoll0"); ioctl(s, SIOCGIFFLAGS, &r); ioctl(s, 0x8906, buf); ioctl(s, TIOCOUTQ, &n); r.ifr_ifindex = 1; ioctl(s, SIOCGIFNAME, &r); struct ifconf c = {sizeof buf, {buf}}; ioctl(s, SIOCGIFCONF, &c);
+	int m = open("/dev/ptmx", O_RDWR | O_NOCTTY); n = 0; ioctl(m, TIOCSPTLCK, &n); ioctl(m, TIOCGPTLCK, &n); ioctl(m, TIOCGPKT, &n); ioctl(m, TIOCPKT, &n); int p = ioctl(m, TIOCGPTPEER, O_RDWR | O_NOCTTY); ioctl(p, TIOCMGET, &n); ioctl(p, TIOCGSOFTCAR, &n); ioctl(p, _IOR('T', 0x2a, char[44]), buf); ioctl(p, _IOW('T', 0x2b, char[44]), buf); ioctl(p, TIOCLINUX, buf); ioctl(p, TIOCGDEV, &n); ioctl(p, TIOCSIG, 2); ioctl(p, TCSBRKP, 1); ioctl(p, TIOCCONS); ioctl(p, TIOCSBRK); ioctl(p, TIOCCBRK); ioctl(p, TIOCGRS485, buf);
+	int ns = open("/proc/self/ns/net", O_RDONLY); ioctl(ns, NS_GET_USERNS); ioctl(ns, NS_GET_PARENT); ioctl(ns, NS_GET_OWNER_UID, &n);
+	ioctl(99, LOOP_GET_STATUS64, buf); ioctl(99, LOOP_SET_FD, 5); ioctl(99, LOOP_CLR_FD); ioctl(99, LOOP_CTL_GET_FREE); ioctl(99, RTC_RD_TIME, buf); ioctl(99, PERF_EVENT_IOC_ENABLE, 0); ioctl(99, PERF_EVENT_IOC_SET_BPF, 5);
+	unsigned short sz[3]; call(seccomp, SECCOMP_GET_NOTIF_SIZES, 0, sz); call(set_mempolicy, 0, buf, 1025); call(get_mempolicy, &n, buf, 1025, 0, 0); struct sockaddr_nl nl = {AF_NETLINK}; bind(socket(AF_NETLINK, SOCK_RAW, 0), (void *)&nl, sizeof nl); nl.nl_groups = 0x12345; bind(99, (void *)&nl, sizeof nl);
+	struct sigaction act = {.sa_handler = handler, .sa_flags = SA_INTERRUPT | SA_ONSTACK}; sigaction(SIGUSR2, &act, 0);
+	unlink("structs.tmp");
+}
+
 int main(void)
 {
 	unshare(CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWNET);
-	handles(); signals(); ipc(); traces(); keys(); rings(); sandboxes(); options(); programs();
+	handles(); signals(); ipc(); traces(); keys(); rings(); sandboxes(); options(); programs(); controls();
 	return 0;
 }
