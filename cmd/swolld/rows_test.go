@@ -22,6 +22,7 @@ func TestRowsDriveAll(t *testing.T) {
 		"kernel.txt": "x86_64 400 brew pot: unsigned int, kind: const char *, heat: unsigned int, cups: struct cup *, n: size_t\n" +
 			"arm64 400 brew pot: unsigned int, kind: const char *, heat: unsigned int, cups: struct cup *, n: size_t\n",
 		"calls.txt":  "[Kitchen/Drinks]\nbrew\tpot:fd kind:str heat:flags=heat cups:array=cup<4 n -> fd\n",
+		"ioctls.txt": "",
 		"values.txt": "struct cup 8* volume:uint@0 sugar:int@4\nflags heat HEAT_???\n  HOT=1 STRONG=4\n",
 	} {
 		path := filepath.Join("../../ringstore/syscalls", name)

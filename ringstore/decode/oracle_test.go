@@ -29,7 +29,6 @@ var known = map[string]string{
 	"getrandom":      "random",
 	"getsockname":    "an address that the kernel chose",
 	"getsockopt":     "struct ucred",
-	"ioctl":          "what the argument points to; requests of drivers",
 	"mseal":          "strace 6.1 does not know it",
 	"setitimer":      "two runs, two times",
 	"socket":         "the comment beside unknown bits of the type",

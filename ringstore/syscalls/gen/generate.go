@@ -179,10 +179,9 @@ func parseNumber(s string) (uint64, error) {
 	return strconv.ParseUint(s, 0, 64)
 }
 
-func readValues(path string) (*values, error) {
-	v := &values{sets: map[string]*set{}, structs: map[string]*structure{}}
+func (v *values) read(path string) error {
 	var current *set
-	err := readLines(path, func(p place, line string) error {
+	return readLines(path, func(p place, line string) error {
 		f := strings.Fields(line)
 		switch {
 		case line[0] == ' ':
@@ -218,7 +217,6 @@ func readValues(path string) (*values, error) {
 		}
 		return nil
 	})
-	return v, err
 }
 
 func parseRow(word string) (setRow, error) {
@@ -644,7 +642,7 @@ type writer struct {
 	index   map[string]int // literal of a call to its place
 }
 
-func generate(kernelPath, callsPath, valuesPath string) ([]byte, error) {
+func generate(kernelPath, callsPath string, valuesPaths ...string) ([]byte, error) {
 	kernel, err := readKernel(kernelPath)
 	if err != nil {
 		return nil, err
@@ -653,9 +651,11 @@ func generate(kernelPath, callsPath, valuesPath string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	vals, err := readValues(valuesPath)
-	if err != nil {
-		return nil, err
+	vals := &values{sets: map[string]*set{}, structs: map[string]*structure{}}
+	for _, path := range valuesPaths {
+		if err := vals.read(path); err != nil {
+			return nil, err
+		}
 	}
 	w := &writer{values: vals, sets: map[string]string{}, structs: map[string]string{}, index: map[string]int{}}
 	var out bytes.Buffer

@@ -190,6 +190,10 @@ static void controls(void)
 	ioctl(99, LOOP_GET_STATUS64, buf); ioctl(99, LOOP_SET_FD, 5); ioctl(99, LOOP_CLR_FD); ioctl(99, LOOP_CTL_GET_FREE); ioctl(99, RTC_RD_TIME, buf); ioctl(99, PERF_EVENT_IOC_ENABLE, 0); ioctl(99, PERF_EVENT_IOC_SET_BPF, 5);
 	unsigned short sz[3]; call(seccomp, SECCOMP_GET_NOTIF_SIZES, 0, sz); call(set_mempolicy, 0, buf, 1025); call(get_mempolicy, &n, buf, 1025, 0, 0); struct sockaddr_nl nl = {AF_NETLINK}; bind(socket(AF_NETLINK, SOCK_RAW, 0), (void *)&nl, sizeof nl); nl.nl_groups = 0x12345; bind(99, (void *)&nl, sizeof nl);
 	struct sigaction act = {.sa_handler = handler, .sa_flags = SA_INTERRUPT | SA_ONSTACK}; sigaction(SIGUSR2, &act, 0);
+	/* Requests of drivers: their names, and what two of them have in common. */
+	static const unsigned codes[] = {0xae80, 0xae00, 0x2285, 0x301, 0x5309, 0x5603, 0x5607, 0x4b3a, 0x80085200, 0x80044501, 0x40049409, 0x5413, 0x89a2, 0x125d, 0x1261, 0x7002, 0x4c80, 0x2401, 0x5000, 0x5011, 0x5401, 0x541e, 0x7501, 0x80047476, 0xc0347600, 0x4004667e, 0x89f0, 0x12345678};
+	for (unsigned i = 0; i < sizeof codes / sizeof *codes; i++)
+		ioctl(99, codes[i], 0x1234);
 	unlink("structs.tmp");
 }
 
