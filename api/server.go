@@ -28,7 +28,8 @@ const (
 	stallTimeout = 30 * time.Second
 	replyTimeout = 10 * time.Minute
 	// Histories that are decoded at the same time, and how long a request waits for its
-	// turn. A ring of 1 MiB takes some 20 MiB while it is decoded.
+	// turn. A ring takes some 1.2 times its size while it is read; of large ones, the backend
+	// reads one at a time.
 	defaultHistories = 8
 	historyWait      = 5 * time.Second
 	shutdownTimeout  = 5 * time.Second

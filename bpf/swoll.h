@@ -10,8 +10,9 @@
 
 enum swoll_sizes {
 	/* Changes whenever anything in this header changes its meaning. A service
-	 * adopts pinned maps only when they carry the same number. */
-	SWOLL_LAYOUT = 4,
+	 * adopts pinned maps only when they carry the same number; of older ones it
+	 * saves what they hold. So what is new takes the place of what was spare. */
+	SWOLL_LAYOUT = 5,
 	SWOLL_PAGE = 4096,	   /* bytes of one ring page */
 	SWOLL_PAGE_HEAD = 64,	   /* bytes of struct swoll_page */
 	SWOLL_RECORD_HEAD = 28,	   /* bytes of struct swoll_record without its tgid */

@@ -212,17 +212,22 @@ func (r *Recorder) redact(meta *ringstore.Meta, img *ringstore.Image) {
 	}
 }
 
-// histories decodes the rings of several instances as of one instant.
-func (r *Recorder) histories(list []*instance) ([]*ringstore.History, error) {
+// histories are those of several instances as of one instant. They stream, until done is
+// called.
+func (r *Recorder) histories(ctx context.Context, list []*instance) (_ []*ringstore.History, done func(), err error) {
+	if done, err = r.turns.take(ctx, uint64(len(list))*uint64(r.k.shape.Bytes)); err != nil {
+		return nil, nil, err
+	}
 	metas, images, err := r.copyRings(list)
 	if err != nil {
-		return nil, err
+		done()
+		return nil, nil, err
 	}
 	hs := make([]*ringstore.History, len(images))
 	for n, img := range images {
-		hs[n] = img.History(*metas[n])
+		hs[n], _ = img.Stream(*metas[n])
 	}
-	return hs, nil
+	return hs, done, nil
 }
 
 // filterOf is what decode calls a query. Names that no call has are an error: the answer
@@ -237,28 +242,29 @@ func filterOf(q api.DumpQuery) (decode.Filter, error) {
 }
 
 // Dump implements api.Backend.
-func (r *Recorder) Dump(_ context.Context, sel api.Selector, q api.DumpQuery, w io.Writer) error {
+func (r *Recorder) Dump(ctx context.Context, sel api.Selector, q api.DumpQuery, w io.Writer) error {
 	list, err := r.find(sel)
 	if err != nil {
 		return err
 	}
-	return r.dump(list, q, w)
+	return r.dump(ctx, list, q, w)
 }
 
-func (r *Recorder) dump(list []*instance, q api.DumpQuery, w io.Writer) error {
+func (r *Recorder) dump(ctx context.Context, list []*instance, q api.DumpQuery, w io.Writer) error {
 	filter, err := filterOf(q)
 	if err != nil {
 		return err
 	}
-	hs, err := r.histories(list)
+	hs, done, err := r.histories(ctx, list)
 	if err != nil {
 		return err
 	}
+	defer done()
 	return decode.Write(w, q.Format, hs, filter)
 }
 
 // DumpCgroup implements api.Backend.
-func (r *Recorder) DumpCgroup(_ context.Context, path string, q api.DumpQuery, w io.Writer) error {
+func (r *Recorder) DumpCgroup(ctx context.Context, path string, q api.DumpQuery, w io.Writer) error {
 	r.refresh()
 	want := strings.Trim(path, "/")
 	var found *instance
@@ -271,7 +277,7 @@ func (r *Recorder) DumpCgroup(_ context.Context, path string, q api.DumpQuery, w
 	if found == nil {
 		return api.Errorf(api.CodeNotFound, "no recorded cgroup ends in %q", path).WithHint("swoll-dump list -o wide shows the recorded ones")
 	}
-	return r.dump([]*instance{found}, q, w)
+	return r.dump(ctx, []*instance{found}, q, w)
 }
 
 // Freeze implements api.Backend.
@@ -367,6 +373,7 @@ func (r *Recorder) save(i *instance, trigger, reason string, death bool) (api.Sn
 	i.saving.RLock()
 	saved := sync.OnceFunc(i.saving.RUnlock)
 	defer saved()
+	defer r.turns.giveBack(uint64(r.k.shape.Bytes)) // a death waits for nobody's turn
 	ok := i.alive(func() {
 		c := r.k.control(i.ring)
 		if death {
@@ -440,24 +447,42 @@ func (r *Recorder) SnapshotByID(_ context.Context, id string) (api.Snapshot, err
 }
 
 // SnapshotDump implements api.Backend.
-func (r *Recorder) SnapshotDump(_ context.Context, id string, q api.DumpQuery, w io.Writer) error {
+func (r *Recorder) SnapshotDump(ctx context.Context, id string, q api.DumpQuery, w io.Writer) error {
 	filter, err := filterOf(q)
 	if err != nil {
 		return err
 	}
-	snap, err := r.store.read(id)
+	snap, done, err := r.readSnapshot(ctx, id)
 	if err != nil {
 		return err
 	}
-	return decode.Write(w, q.Format, []*ringstore.History{snap.History()}, filter)
+	defer done()
+	return verdict.Show(w, q.Format, snap, filter)
+}
+
+// readSnapshot reads a snapshot of the store when it is its turn, until done is called.
+func (r *Recorder) readSnapshot(ctx context.Context, id string) (snap *ringstore.Snapshot, done func(), err error) {
+	bytes, err := r.store.ringBytes(id)
+	if err != nil {
+		return nil, nil, err
+	}
+	if done, err = r.turns.take(ctx, bytes); err != nil {
+		return nil, nil, err
+	}
+	if snap, err = r.store.read(id); err != nil {
+		done()
+		return nil, nil, err
+	}
+	return snap, done, nil
 }
 
 // Explain implements api.Backend.
-func (r *Recorder) Explain(_ context.Context, id, format string, w io.Writer) error {
-	snap, err := r.store.read(id)
+func (r *Recorder) Explain(ctx context.Context, id, format string, w io.Writer) error {
+	snap, done, err := r.readSnapshot(ctx, id)
 	if err != nil {
 		return err
 	}
+	defer done()
 	h, events := snap.Stream()
 	return verdict.Write(w, format, verdict.Explain(h, events), h)
 }
@@ -486,10 +511,11 @@ func (r *Recorder) ExplainPod(ctx context.Context, sel api.Selector, format stri
 	if len(died) > 0 {
 		return r.explainAll(ctx, died, format, w)
 	}
-	hs, err := r.histories(list)
+	hs, done, err := r.histories(ctx, list)
 	if err != nil {
 		return err
 	}
+	defer done()
 	for _, h := range hs {
 		if err := verdict.Write(w, format, verdict.ExplainHistory(h), h); err != nil {
 			return err

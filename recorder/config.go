@@ -62,7 +62,7 @@ type Config struct {
 // The bounds of what a Config may say.
 const (
 	minRingSize = 64 << 10
-	maxRingSize = 64 << 20
+	maxRingSize = 128 << 20
 	maxMemory   = 64 << 30
 )
 

@@ -262,7 +262,7 @@ func (p *pod) dump() string {
 		if i.who().uid != p.uid {
 			continue
 		}
-		if err := p.nd.Recorder.dump([]*instance{i}, api.DumpQuery{Format: "text", All: true}, &b); err != nil {
+		if err := p.nd.Recorder.dump(p.nd.t.Context(), []*instance{i}, api.DumpQuery{Format: "text", All: true}, &b); err != nil {
 			p.nd.t.Fatal(err)
 		}
 	}
@@ -480,7 +480,7 @@ func TestConsentDuringSnapshots(t *testing.T) {
 					t.Error(err)
 					return
 				}
-				if err := nd.dump(nd.all(), api.DumpQuery{Format: "json"}, io.Discard); err != nil {
+				if err := nd.dump(t.Context(), nd.all(), api.DumpQuery{Format: "json"}, io.Discard); err != nil {
 					t.Error(err)
 					return
 				}

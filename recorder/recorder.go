@@ -54,6 +54,7 @@ type Recorder struct {
 	limits    limits
 	names     names
 	consents  consents
+	turns     turns
 	leftOut   atomic.Bool           // a container that runs found no free ring
 	failure   atomic.Pointer[error] // why nothing is recorded
 	offset    atomic.Int64          // see wallOffset
@@ -91,6 +92,7 @@ func New(ctx context.Context, cfg Config) (*Recorder, error) {
 		instances:     map[uint32]*instance{},
 		numbers:       map[identity]int{},
 		limits:        limits{perHour: cfg.SnapshotsPerHour},
+		turns:         newTurns(),
 	}
 	for _, s := range st.list() {
 		if id := owner(&s); id.uid == "" {

@@ -357,6 +357,20 @@ func (s *store) open(id string) (io.ReadSeekCloser, api.Snapshot, error) {
 	return f, snap, nil
 }
 
+// ringBytes is how many bytes of pages a snapshot holds.
+func (s *store) ringBytes(id string) (uint64, error) {
+	f, _, err := s.open(id)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	meta, err := ringstore.ReadSnapshotMeta(f)
+	if err != nil {
+		return 0, fmt.Errorf("snapshot %s: %w", id, err)
+	}
+	return meta.RingBytes, nil
+}
+
 // load reads a snapshot. Of a damaged one it returns what is whole, with a
 // *ringstore.DamageError.
 func (s *store) load(id string) (*ringstore.Snapshot, error) {

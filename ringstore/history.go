@@ -94,7 +94,7 @@ func (d *Death) ExitCode() int {
 type History struct {
 	Meta Meta
 	// Events are ordered by Start, then Seq. Calls that were running at that instant
-	// are among them, Unfinished.
+	// are among them, Unfinished. A history that streams has none here: see All.
 	Events []Event
 	// Now is the instant: nothing that started later is in Events, but for the exits of a
 	// process whose death froze the ring. ns CLOCK_MONOTONIC.
@@ -109,6 +109,9 @@ type History struct {
 	// Damaged counts the pages with something in them that is no record; what stands
 	// behind it is left out.
 	Damaged int
+
+	// Stream yields the events of a history that streams; nil: they are in Events.
+	Stream iter.Seq[*Event]
 }
 
 // Complete tells whether e stands where its lane is complete. A default dump leaves
@@ -117,8 +120,12 @@ func (h *History) Complete(e *Event) bool {
 	return e.Seq == 0 || e.Start >= h.LaneCompleteSince[e.Lane]
 }
 
-// All yields the events in their order.
+// All yields the events in their order, each time that it is asked. Those of a history that
+// streams are decoded as they are asked for: each is valid until the next one is.
 func (h *History) All() iter.Seq[*Event] {
+	if h.Stream != nil {
+		return h.Stream
+	}
 	return func(yield func(*Event) bool) {
 		for i := range h.Events {
 			if !yield(&h.Events[i]) {

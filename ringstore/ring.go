@@ -68,13 +68,14 @@ func checkShape(s *layout.Shape) error {
 	return nil
 }
 
-// sameRecordsSince is the oldest layout whose records, pages and control areas are those
-// of the present one. What changed since then is only between the kernel side and the
-// service.
-const sameRecordsSince = 1
+// oldestLayout is the oldest layout whose records, pages and control areas this version
+// reads, in rings that an older service pinned and in files. What a layout adds takes the
+// place of what was spare and zero before it, or is a kind, a flag, a bit that had no meaning:
+// so the reader of the newest reads them all. A layout that must break this raises it.
+const oldestLayout = 1
 
-// readableLayout tells whether rings of a layout, which may be in a file, can be read.
-func readableLayout(n uint32) bool { return n >= sameRecordsSince && n <= layout.SizesLayout }
+// readableLayout tells whether rings of a layout, pinned or in a file, can be read.
+func readableLayout(n uint32) bool { return n >= oldestLayout && n <= layout.SizesLayout }
 
 // controlLen returns the bytes of the control area with its slots.
 func controlLen(s *layout.Shape) int {

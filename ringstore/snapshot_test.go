@@ -373,7 +373,7 @@ func TestSnapshotManyTasks(t *testing.T) {
 // Snapshots of an older layout with the same records are read as they were written.
 func TestSnapshotOfOlderLayout(t *testing.T) {
 	t.Parallel()
-	for old := uint32(sameRecordsSince); old < layout.SizesLayout; old++ {
+	for old := uint32(oldestLayout); old < layout.SizesLayout; old++ {
 		img := testImage(t, tinyShape, 120, 3)
 		want := img.History(testMeta)
 		img.shape.Layout = old

@@ -197,13 +197,13 @@ func (a *app) showCommand() *cobra.Command {
 			snap, damage := openFile(args[0])
 			switch {
 			case snap != nil:
-				h := snap.History()
+				arch := snap.Meta.Arch
 				for _, name := range q.Syscalls {
-					if syscalls.ByName(h.Meta.Arch, name) == nil && !strings.HasPrefix(name, "syscall_") {
-						return usagef("--syscall %q: %s has no such system call", name, h.Meta.Arch)
+					if syscalls.ByName(arch, name) == nil && !strings.HasPrefix(name, "syscall_") {
+						return usagef("--syscall %q: %s has no such system call", name, arch)
 					}
 				}
-				err = decode.Write(out, q.Format, []*ringstore.History{h}, decode.Filter{
+				err = verdict.Show(out, q.Format, snap, decode.Filter{
 					Since: q.Since, Last: q.Last, Syscalls: q.Syscalls, Errors: q.Errors, PID: q.PID, All: q.All,
 				})
 			case damage != nil:

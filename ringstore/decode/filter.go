@@ -1,6 +1,7 @@
 package decode
 
 import (
+	"iter"
 	"slices"
 	"time"
 
@@ -18,24 +19,16 @@ type Filter struct {
 	All      bool          // also what is older than the complete part
 }
 
-// Apply returns the wanted events of a history, in its order. They are those of h, not
-// copies.
-func (f *Filter) Apply(h *ringstore.History) []*ringstore.Event {
-	var events []*ringstore.Event
-	for i := range h.Events {
-		if e := &h.Events[i]; f.wants(h, e) {
-			events = append(events, e)
+// Each yields the wanted events of a history, in its order, as its All does; but Last,
+// which counts from the end, is left to Write.
+func (f *Filter) Each(h *ringstore.History) iter.Seq[*ringstore.Event] {
+	return func(yield func(*ringstore.Event) bool) {
+		for e := range h.All() {
+			if f.wants(h, e) && !yield(e) {
+				return
+			}
 		}
 	}
-	return f.last(events)
-}
-
-// last leaves the last f.Last events.
-func (f *Filter) last(events []*ringstore.Event) []*ringstore.Event {
-	if f.Last > 0 && len(events) > f.Last {
-		return events[len(events)-f.Last:]
-	}
-	return events
 }
 
 func (f *Filter) wants(h *ringstore.History, e *ringstore.Event) bool {

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"iter"
 	"maps"
 	"slices"
 	"strconv"
@@ -122,42 +123,31 @@ func Write(w io.Writer, format string, hs []*ringstore.History, f Filter) error 
 	if err := CheckFormat(format); err != nil {
 		return err
 	}
-	type source struct {
-		h         *ringstore.History
-		container []byte // its JSON
-	}
-	type item struct {
-		e *ringstore.Event
-		s *source
-	}
-	last := f.Last
-	f.Last = 0 // it counts in all histories together
-	var items []item
+	var sources []*source
 	var complete int64 // Unix ns
 	for _, h := range hs {
-		s := &source{h, appendContainer(nil, &h.Meta)}
-		for _, e := range f.Apply(h) {
-			// What has no line does not count among the last ones either.
-			if format == JSON || hasLine(e) {
-				items = append(items, item{e, s})
-			}
-		}
+		sources = append(sources, &source{h: h, container: appendContainer(nil, &h.Meta), order: len(sources)})
 		complete = max(complete, h.CompleteSince+h.Meta.WallOffset)
 	}
-	if len(hs) > 1 {
-		slices.SortStableFunc(items, func(a, b item) int {
-			x, y := a.e.Start+a.s.h.Meta.WallOffset, b.e.Start+b.s.h.Meta.WallOffset
-			switch {
-			case x < y:
-				return -1
-			case x > y:
-				return 1
+	// What has no line does not count among the last ones either.
+	wanted := func(s *source) iter.Seq[*ringstore.Event] {
+		return func(yield func(*ringstore.Event) bool) {
+			for e := range f.Each(s.h) {
+				if (format == JSON || hasLine(e)) && !yield(e) {
+					return
+				}
 			}
-			return 0
-		})
+		}
 	}
-	if last > 0 && len(items) > last {
-		items = items[len(items)-last:]
+	skip := 0
+	if f.Last > 0 {
+		// To count first takes another walk, but no memory.
+		for _, s := range sources {
+			for range wanted(s) {
+				skip++
+			}
+		}
+		skip = max(0, skip-f.Last)
 	}
 
 	out := bufio.NewWriterSize(w, 64<<10)
@@ -168,10 +158,17 @@ func Write(w io.Writer, format string, hs []*ringstore.History, f Filter) error 
 		}
 	}
 	// The marker stands only where something older is above it.
-	mark := format != JSON && f.All && len(items) > 0 && items[0].e.Start+items[0].s.h.Meta.WallOffset < complete
-	for i := range items {
-		e, s := items[i].e, items[i].s
-		if mark && e.Start+s.h.Meta.WallOffset >= complete {
+	first, mark := true, false
+	for e, s := range merge(sources, wanted) {
+		if skip > 0 {
+			skip--
+			continue
+		}
+		at := e.Start + s.h.Meta.WallOffset
+		if first {
+			first, mark = false, format != JSON && f.All && at < complete
+		}
+		if mark && at >= complete {
 			mark = false
 			out.WriteString("# complete from here\n")
 		}
@@ -189,3 +186,48 @@ func Write(w io.Writer, format string, hs []*ringstore.History, f Filter) error 
 	}
 	return out.Flush()
 }
+
+// A source is a history that is being written.
+type source struct {
+	h         *ringstore.History
+	container []byte // its JSON
+	order     int
+	next      *ringstore.Event // nil: there is none
+}
+
+// merge yields the events of all sources by time; those of the same time in the order of
+// the sources. Each is valid until the next one is asked for.
+func merge(sources []*source, events func(*source) iter.Seq[*ringstore.Event]) iter.Seq2[*ringstore.Event, *source] {
+	return func(yield func(*ringstore.Event, *source) bool) {
+		if len(sources) == 1 {
+			for e := range events(sources[0]) {
+				if !yield(e, sources[0]) {
+					return
+				}
+			}
+			return
+		}
+		pull := make([]func() (*ringstore.Event, bool), len(sources))
+		for i, s := range sources {
+			next, stop := iter.Pull(events(s))
+			defer stop()
+			pull[i] = next
+			s.next, _ = next()
+		}
+		for {
+			var least *source
+			for _, s := range sources {
+				if s.next != nil && (least == nil || s.time() < least.time()) {
+					least = s
+				}
+			}
+			if least == nil || !yield(least.next, least) {
+				return
+			}
+			least.next, _ = pull[least.order]()
+		}
+	}
+}
+
+// time is when the next event began, Unix ns.
+func (s *source) time() int64 { return s.next.Start + s.h.Meta.WallOffset }

@@ -48,8 +48,6 @@ func TestFilter(t *testing.T) {
 	}{
 		{"none", Filter{}, []uint64{2, 3, 4, 5, 6, 7}},
 		{"all", Filter{All: true}, []uint64{1, 2, 3, 4, 5, 6, 7}},
-		{"last", Filter{Last: 2}, []uint64{6, 7}},
-		{"last of more", Filter{Last: 100}, []uint64{2, 3, 4, 5, 6, 7}},
 		{"syscalls", Filter{All: true, Syscalls: []string{"read", "close"}}, []uint64{1, 3, 4, 6}},
 		{"unknown syscall", Filter{Syscalls: []string{"syscall_0x1f4"}}, []uint64{7}},
 		// An interrupted call has not failed, nor has one that runs.
@@ -59,10 +57,9 @@ func TestFilter(t *testing.T) {
 		{"process", Filter{PID: 11}, []uint64{2, 4, 5, 6, 7}},
 		// Of the last 3 ms: what ended in them, and what runs.
 		{"since", Filter{All: true, Since: 3 * time.Millisecond}, []uint64{1, 4, 5, 6, 7}},
-		{"last errors", Filter{Errors: true, Last: 1}, []uint64{7}},
 	} {
 		var got []uint64
-		for _, e := range x.f.Apply(h) {
+		for e := range x.f.Each(h) {
 			got = append(got, e.Seq)
 		}
 		if diff := cmp.Diff(x.want, got); diff != "" {
@@ -146,6 +143,16 @@ func TestWriteMergesByTime(t *testing.T) {
 	}
 	if diff := cmp.Diff(want[2:], names(body(t, Filter{Last: 3}, a, b))); diff != "" {
 		t.Errorf("the last 3 of both (-want +got):\n%s", diff)
+	}
+
+	for n, want := range map[int][]string{1: want[4:], 5: want, 100: want} {
+		if diff := cmp.Diff(want, names(body(t, Filter{Last: n}, a, b))); diff != "" {
+			t.Errorf("the last %d (-want +got):\n%s", n, diff)
+		}
+	}
+	failed := call("getppid", -2)
+	if diff := cmp.Diff([]string{"getppid"}, names(body(t, Filter{Errors: true, Last: 1}, history(call("getpid", -2), failed, call("getuid", 1))))); diff != "" {
+		t.Errorf("the last error (-want +got):\n%s", diff)
 	}
 
 	// What has no line does not count.

@@ -288,7 +288,7 @@ const (
 
 // Enum swoll_sizes.
 const (
-	SizesLayout       = 4
+	SizesLayout       = 5
 	SizesPage         = 4096
 	SizesPageHead     = 64
 	SizesRecordHead   = 28

@@ -34,6 +34,36 @@ func Write(w io.Writer, format string, v *Verdict, h *ringstore.History) error {
 	return err
 }
 
+// Show writes a snapshot as decode.Write does; in text, what was told of it when it was
+// saved comes first, in lines that begin with `# `.
+func Show(w io.Writer, format string, snap *ringstore.Snapshot, f decode.Filter) error {
+	h, _ := snap.Stream()
+	if (format == "" || format == decode.Text) && len(snap.Meta.Verdict) > 0 {
+		var v Verdict
+		// What cannot be read is of another version; explain tells it anew.
+		if err := json.Unmarshal(snap.Meta.Verdict, &v); err == nil && v.Summary != "" {
+			if h.Meta.Reason == v.Summary {
+				h.Meta.Reason = ""
+			}
+			if err := v.head(w); err != nil {
+				return err
+			}
+		}
+	}
+	return decode.Write(w, format, []*ringstore.History{h}, f)
+}
+
+// head writes the verdict in lines that strace has no use for.
+func (v *Verdict) head(w io.Writer) error {
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "# verdict: %s\n", oneLine(v.Summary))
+	for _, c := range v.Claims {
+		fmt.Fprintf(&b, "# why: %s %s: %s%s\n", c.Confidence, c.Kind, oneLine(c.Text), references(c.Evidence))
+	}
+	_, err := w.Write(b.Bytes())
+	return err
+}
+
 // page is what somebody reads who was called at night: how, why, and what to look at.
 func (v *Verdict) page(b *bytes.Buffer, h *ringstore.History) error {
 	m := &h.Meta
