@@ -110,10 +110,11 @@ func (v *view) appendArg(dst []byte, a *syscalls.Arg) []byte {
 		return v.appendArgv(dst, a)
 	case syscalls.FormatStruct, syscalls.FormatClone3:
 		c := v.target(a)
-		if c == nil || len(c.Data) < a.Struct.Size || !v.filled(a) {
+		b := whole(a.Struct, c)
+		if b == nil || !v.filled(a) {
 			return appendPointer(dst, value)
 		}
-		dst = appendTarget(dst, a.Struct, c.Data)
+		dst = appendTarget(dst, a.Struct, b)
 		if a.Format == syscalls.FormatClone3 && v.returned() && number(c.Data, 8)&cloneParentSettid != 0 {
 			dst = append(dst, " => {"...)
 			if p := v.capture(a.Index, true, 0); p != nil && len(p.Data) >= 4 && number(c.Data, 8)&clonePidfd != 0 {

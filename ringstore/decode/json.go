@@ -434,10 +434,11 @@ func (v *view) appendJSONArg(dst []byte, a *syscalls.Arg) []byte {
 		}
 		return append(dst, ']')
 	case syscalls.FormatStruct, syscalls.FormatClone3:
-		if c == nil || len(c.Data) < a.Struct.Size {
+		b := whole(a.Struct, c)
+		if b == nil {
 			return appendPointerJSON(dst, value)
 		}
-		return appendStructJSON(dst, a.Struct, c.Data)
+		return appendStructJSON(dst, a.Struct, b)
 	case syscalls.FormatArray:
 		if c == nil {
 			return appendPointerJSON(dst, value)

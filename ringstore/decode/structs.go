@@ -183,6 +183,18 @@ func (v *view) appendHandle(dst []byte, a *syscalls.Arg) []byte {
 	return append(dst, '}')
 }
 
+// whole returns the bytes of a structure out of a capture, nil if they are not all there.
+// Older captures begin where the structure does.
+func whole(s *syscalls.Struct, c *ringstore.Capture) []byte {
+	switch {
+	case c == nil || len(c.Data) < s.Size:
+		return nil
+	case s.From > 0 && len(c.Data) == s.From+s.Size:
+		return c.Data[s.From:]
+	}
+	return c.Data
+}
+
 // appendField appends the value of a field, or the values of an array.
 func appendField(dst []byte, f *syscalls.Field, b []byte) []byte {
 	b = b[f.Offset:]

@@ -372,6 +372,9 @@ func (s *Set) Name(v uint64) string {
 type Struct struct {
 	Size   int
 	Fields []Field
+	// From is how many bytes before the first field are not read, and not part of Size.
+	// Layout 4 read them.
+	From int
 }
 
 // A Field is a part of a Struct.

@@ -7945,7 +7945,7 @@ var structStatFrom24 = Struct{Size: 32, Fields: []Field{
 	{Name: "st_rdev", Offset: 16, Size: 8, Format: FormatDev, Show: &Cond{Arg: 0, Mask: 0xf000, Values: []uint64{0x2000, 0x6000}}},
 	{Name: "st_size", Offset: 24, Size: 8, Format: FormatUlong, Show: &Cond{Arg: 0, Mask: 0xf000, Values: []uint64{0x0, 0x1000, 0x3000, 0x4000, 0x5000, 0x7000, 0x8000, 0x9000, 0xa000, 0xb000, 0xc000, 0xd000, 0xe000, 0xf000}}},
 	{Name: "...", Offset: 0, Size: 0, Format: FormatMore},
-}}
+}, From: 24}
 
 var setPoll = Set{Unknown: "POLL???", Flags: true, Rows: []SetRow{
 	{"POLLIN", 0x1, 0x0, RowName},
@@ -13822,7 +13822,7 @@ var structStatFrom8 = Struct{Size: 16, Fields: []Field{
 	{Name: "st_rdev", Offset: 8, Size: 4, Format: FormatDev, Show: &Cond{Arg: 0, Mask: 0xf000, Values: []uint64{0x2000, 0x6000}}},
 	{Name: "st_size", Offset: 12, Size: 4, Format: FormatUlong, Show: &Cond{Arg: 0, Mask: 0xf000, Values: []uint64{0x0, 0x1000, 0x3000, 0x4000, 0x5000, 0x7000, 0x8000, 0x9000, 0xa000, 0xb000, 0xc000, 0xd000, 0xe000, 0xf000}}},
 	{Name: "...", Offset: 0, Size: 0, Format: FormatMore},
-}}
+}, From: 8}
 
 var setIpccall = Set{Unknown: "???", Flags: false, Rows: []SetRow{
 	{"SEMOP", 0x1, 0x0, RowName},
@@ -13890,7 +13890,7 @@ var structStat64From16 = Struct{Size: 36, Fields: []Field{
 	{Name: "st_rdev", Offset: 16, Size: 8, Format: FormatDev, Show: &Cond{Arg: 0, Mask: 0xf000, Values: []uint64{0x2000, 0x6000}}},
 	{Name: "st_size", Offset: 28, Size: 8, Format: FormatUlong, Show: &Cond{Arg: 0, Mask: 0xf000, Values: []uint64{0x0, 0x1000, 0x3000, 0x4000, 0x5000, 0x7000, 0x8000, 0x9000, 0xa000, 0xb000, 0xc000, 0xd000, 0xe000, 0xf000}}},
 	{Name: "...", Offset: 0, Size: 0, Format: FormatMore},
-}}
+}, From: 16}
 
 var structEpollData386 = Struct{Size: 8, Fields: []Field{
 	{Name: "u32", Offset: 0, Size: 4, Format: FormatUint},
@@ -14078,7 +14078,7 @@ var structStatFrom16 = Struct{Size: 40, Fields: []Field{
 	{Name: "st_rdev", Offset: 16, Size: 8, Format: FormatDev, Show: &Cond{Arg: 0, Mask: 0xf000, Values: []uint64{0x2000, 0x6000}}},
 	{Name: "st_size", Offset: 32, Size: 8, Format: FormatUlong, Show: &Cond{Arg: 0, Mask: 0xf000, Values: []uint64{0x0, 0x1000, 0x3000, 0x4000, 0x5000, 0x7000, 0x8000, 0x9000, 0xa000, 0xb000, 0xc000, 0xd000, 0xe000, 0xf000}}},
 	{Name: "...", Offset: 0, Size: 0, Format: FormatMore},
-}}
+}, From: 16}
 
 var setUserareaArm64 = Set{Unknown: "", Flags: false, Rows: []SetRow{}}
 

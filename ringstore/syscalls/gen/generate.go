@@ -886,11 +886,13 @@ func (w *writer) structure(name, arch string, without int) (string, error) {
 		}
 		fmt.Fprintf(&b, "{Name: %q, Offset: %d, Size: %d, Format: %s%s},\n", f.name, max(at.offset-without, 0), size, fm.constant, extra)
 	}
-	b.WriteString("}}")
+	b.WriteString("}")
 	variable := "struct_" + name
 	if without > 0 {
+		fmt.Fprintf(&b, ", From: %d", without)
 		variable += "_From" + strconv.Itoa(without)
 	}
+	b.WriteString("}")
 	return w.declare(w.structs, variable, b.String(), arch), nil
 }
 
