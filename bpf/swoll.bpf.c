@@ -767,6 +767,14 @@ __noinline u32 variant_of(u32 first, u32 count, u64 key)
 	return 0;
 }
 
+/* Where a signal's frame has the mask: in the ucontext, which begins at the stack pointer on
+ * x86 (the return address is gone by then), behind a siginfo on arm64. */
+#if defined(__TARGET_ARCH_x86)
+#define SIGFRAME_MASK 296
+#else
+#define SIGFRAME_MASK (128 + 40)
+#endif
+
 /* The same by the arguments of a call that has several forms. */
 __noinline u32 select_row(struct swoll_task *st, u32 row)
 {
@@ -776,6 +784,12 @@ __noinline u32 select_row(struct swoll_task *st, u32 row)
 
 	if (!st)
 		return row;
+	if (call->flags & SWOLL_CALL_STACK) {
+		struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf());
+
+		st->args[0] = regs->sp + SIGFRAME_MASK;
+		return row;
+	}
 	a = *(u64 *)((void *)st->args + below((u64)call->select, 6) * 8) & call->mask;
 	if (call->select2 < 6) {
 		b = *(u64 *)((void *)st->args + below((u64)call->select2, 6) * 8);
@@ -1048,6 +1062,8 @@ __noinline int capture(struct capture_room *to, u64 from, u64 count, u64 rule, u
 		from = pointer;
 		if (!from || status & SWOLL_CAPTURE_FAULT)
 			goto whole;
+	} else {
+		from += (u8)(rule >> 48);
 	}
 
 	if (how == SWOLL_HOW_STRING) {
@@ -1566,6 +1582,8 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 			goto out;
 		read_args(st->args, regs, st->abi);
 		st->row = row_of(st->nr, st->abi);
+		if (call_at(st->row)->flags & SWOLL_CALL_STACK)
+			st->args[0] = 0;
 		st->captures = 0;
 		st->capture_len = 0;
 		/* Killed while a tracer held it at the entry: it never got further. */

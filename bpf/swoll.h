@@ -488,7 +488,8 @@ struct swoll_capture_rule {
 	__u8 flags;	/* enum swoll_capture_rule_flag */
 	__u16 size;	/* bytes of one element; of entries, where their length
 			 * stands; of iovecs 1 if the result is not their bytes */
-	__u8 at;	/* with RULE_AT: where the pointer stands in what `arg` points to */
+	__u8 at;	/* where in what `arg` points to reading begins; with RULE_AT: where
+			 * the pointer stands */
 	__u8 count_at;	/* with COUNT_AT: where the count does */
 };
 struct swoll_call {
@@ -517,6 +518,9 @@ enum swoll_call_flag {
 	SWOLL_CALL_CRED = 2,	/* may change ids or the name: SWOLL_CRED follows */
 	SWOLL_CALL_EXEC = 4,	/* never read again at exit: memory is another's */
 	SWOLL_CALL_FORK = 8,	/* returns twice; the child's return is no call */
+	SWOLL_CALL_STACK = 16,	/* rt_sigreturn: it has no argument; in place of one stands
+				 * where the mask lies that it restores. Its row has one
+				 * variant, so that other calls pay nothing for this. */
 };
 enum swoll_capture_how {
 	SWOLL_HOW_STRING = 1,	/* NUL-terminated */

@@ -74,6 +74,9 @@ func callRow(call *syscalls.Call, rules []syscalls.Rule, l *captureLimits) layou
 	if forks {
 		row.Flags |= layout.CallFlagFork
 	}
+	if call.Flags&syscalls.Stack != 0 {
+		row.Variants = 1 // none that is looked at
+	}
 	for i, r := range rules {
 		row.Rule[i] = layout.CaptureRule{How: uint8(r.How), Arg: r.Arg, Count: r.Count, Flags: uint8(r.Flags), Size: r.Size, At: r.At, CountAt: r.CountAt}
 		if r.Flags&(syscalls.Data|layout.CaptureRuleFlagEnviron) != 0 {

@@ -62,6 +62,10 @@ func TestEdges(t *testing.T) {
 	}
 	whole(1, "/none/across the border")
 	whole(2, "/none/on a page of a file")
+	// Read when the call returned, for the page was not there: that is said.
+	if one(1).Late || !one(2).Late {
+		t.Errorf("late: %t, want false: %v; %t, want true: %v", one(1).Late, one(1), one(2).Late, one(2))
+	}
 	if e := one(3); e.Error != "EFAULT" {
 		t.Errorf("a path that cannot be read: %v", e)
 	} else if got, _, ok := captured(t, e.Args["pathname"]); ok {

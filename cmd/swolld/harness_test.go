@@ -566,6 +566,7 @@ type event struct {
 	Seq      uint64
 	Lane     string
 	Cut      bool
+	Late     bool
 	Signal   any // of events: its name
 	Child    struct{ PID, TID int }
 }

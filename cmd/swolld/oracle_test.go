@@ -24,11 +24,16 @@ import (
 
 var oracleDifferences = flag.String("oracle.differences", "", "write every line that differs from strace's to this `file`")
 
-// How many lines of ten thousand must be strace's, and of how many calls, signals and ends
-// there must be one at least.
+// How many lines of ten thousand must be strace's; how many programs there must be, and of
+// how many calls, signals and ends one at least; and how many calls must be exercised by
+// programs made for that: they succeed, they fail, and have arguments of leastForms forms,
+// numbers aside.
 const (
-	leastSame  = 9950
-	leastKinds = 300
+	leastSame      = 9950
+	leastPrograms  = 40
+	leastKinds     = 300
+	leastExercised = 200
+	leastForms     = 3
 )
 
 // A difference that is known: lines of strace that the recorder writes otherwise.
@@ -148,7 +153,37 @@ type oracle struct {
 	same, all   int
 	differences map[string]int // by key
 	calls       map[string]bool
+	exercises   map[string]*exercise
 	out         *bufio.Writer
+}
+
+// An exercise is what programs made a call do.
+type exercise struct {
+	succeeded, failed bool
+	forms             map[string]bool
+}
+
+var (
+	oracleCall   = regexp.MustCompile(`^(\w+)\((.*)\) += (-1 E)?`)
+	oracleNumber = regexp.MustCompile(`0x[0-9a-f]+|\d+`)
+)
+
+// exercise notes what calls do in a program that was made for that.
+func (o *oracle) exercise(lines []traceLine) {
+	for _, l := range lines {
+		m := oracleCall.FindStringSubmatch(l.text)
+		if m == nil {
+			continue
+		}
+		x := o.exercises[m[1]]
+		if x == nil {
+			x = &exercise{forms: map[string]bool{}}
+			o.exercises[m[1]] = x
+		}
+		x.succeeded = x.succeeded || m[3] == ""
+		x.failed = x.failed || m[3] != ""
+		x.forms[oracleNumber.ReplaceAllString(m[2], "N")] = true
+	}
 }
 
 // compare counts the lines of one thread that are the same in both traces.
@@ -223,7 +258,7 @@ func TestOracle(t *testing.T) {
 	strace, sh := need(t, "strace"), need(t, "sh")
 	o := &oracle{
 		known:       readDifferences(t, "testdata/oracle/differences.txt"),
-		differences: map[string]int{}, calls: map[string]bool{},
+		differences: map[string]int{}, calls: map[string]bool{}, exercises: map[string]*exercise{},
 	}
 	// The same of the text that is split where strace splits it.
 	split := &oracle{known: o.known, differences: map[string]int{}, calls: map[string]bool{}}
@@ -239,7 +274,8 @@ func TestOracle(t *testing.T) {
 	work := t.TempDir()
 	// A ring for each container of a service: those that are gone keep theirs for a while.
 	n := 0
-	for part := range slices.Chunk(corpus(t, work), 12) {
+	programs := corpus(t, work)
+	for part := range slices.Chunk(programs, 12) {
 		n++
 		t.Run(strconv.Itoa(n), func(t *testing.T) {
 			s := newService(t, "--memory", "128MiB", "--ring-size", "8MiB")
@@ -319,6 +355,9 @@ func TestOracle(t *testing.T) {
 					}
 					before, all := o.same, o.all
 					for tid := range want {
+						if strings.HasPrefix(p.name, "calls-") {
+							o.exercise(want[tid])
+						}
 						o.compare(t, tid, want[tid], got[tid])
 						split.compare(t, tid, want[tid], parts[tid])
 					}
@@ -344,6 +383,17 @@ func TestOracle(t *testing.T) {
 	}
 	t.Logf("%d of %d lines are strace's: %.3f %%; %d kinds of lines; %d with calls in two parts", o.same, o.all,
 		100*float64(o.same)/float64(max(o.all, 1)), len(o.calls), split.same)
+	exercised := 0
+	for _, x := range o.exercises {
+		if x.succeeded && x.failed && len(x.forms) >= leastForms {
+			exercised++
+		}
+	}
+	t.Logf("%d programs; %d calls are exercised with their flags and errors, %d of %d fail at least once",
+		len(programs), exercised, failures(o.exercises), len(o.exercises))
+	if len(programs) < leastPrograms || exercised < leastExercised {
+		t.Errorf("%d programs and %d calls exercised; there must be %d and %d", len(programs), exercised, leastPrograms, leastExercised)
+	}
 	if len(o.calls) < leastKinds {
 		t.Errorf("the corpus has %d kinds of lines only", len(o.calls))
 	}
@@ -353,6 +403,16 @@ func TestOracle(t *testing.T) {
 	if split.same < o.same {
 		t.Errorf("of the text with calls in two parts less is strace's: %d lines, else %d", split.same, o.same)
 	}
+}
+
+func failures(m map[string]*exercise) int {
+	n := 0
+	for _, x := range m {
+		if x.failed {
+			n++
+		}
+	}
+	return n
 }
 
 func values(m map[string]uint64) []uint64 {

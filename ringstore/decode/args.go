@@ -2,6 +2,7 @@ package decode
 
 import (
 	"net/netip"
+	"slices"
 	"strconv"
 
 	"github.com/swoll-recorder/swoll/ringstore"
@@ -27,7 +28,7 @@ func (v *view) appendArg(dst []byte, a *syscalls.Arg) []byte {
 			return appendQuoted(dst, c.Data, cut)
 		}
 		return appendAbbreviated(dst, c.Data, cut)
-	case syscalls.FormatData, syscalls.FormatLinkBuf, syscalls.FormatHexData, syscalls.FormatPathBuf:
+	case syscalls.FormatData, syscalls.FormatLinkBuf, syscalls.FormatHexData, syscalls.FormatPathBuf, syscalls.FormatTextData:
 		return v.appendBuffer(dst, a)
 	case syscalls.FormatFlags:
 		return appendFlags(dst, a.Set, flagBits(a, value))
@@ -109,10 +110,11 @@ func (v *view) appendArg(dst []byte, a *syscalls.Arg) []byte {
 		return v.appendArgv(dst, a)
 	case syscalls.FormatStruct, syscalls.FormatClone3:
 		c := v.target(a)
-		if c == nil || len(c.Data) < a.Struct.Size || !v.filled(a) {
+		b := whole(a.Struct, c)
+		if b == nil || !v.filled(a) {
 			return appendPointer(dst, value)
 		}
-		dst = appendTarget(dst, a.Struct, c.Data)
+		dst = appendTarget(dst, a.Struct, b)
 		if a.Format == syscalls.FormatClone3 && v.returned() && number(c.Data, 8)&cloneParentSettid != 0 {
 			dst = append(dst, " => {"...)
 			if p := v.capture(a.Index, true, 0); p != nil && len(p.Data) >= 4 && number(c.Data, 8)&clonePidfd != 0 {
@@ -125,6 +127,33 @@ func (v *view) appendArg(dst []byte, a *syscalls.Arg) []byte {
 			dst = append(dst, "]}"...)
 		}
 		return dst
+	case syscalls.FormatSized, syscalls.FormatGrown:
+		s, b, inner := v.part(a)
+		if b == nil {
+			return appendPointer(dst, value)
+		}
+		return appendStruct(dst, &s, b, inner...)
+	case syscalls.FormatChange:
+		before, after, b, c := v.change(a)
+		if b == nil {
+			return appendPointer(dst, value)
+		}
+		dst = appendStruct(dst, &before, b)
+		if c != nil {
+			dst = append(dst, " => "...)
+			dst = appendStruct(dst, &after, c)
+		}
+		return dst
+	case syscalls.FormatPoints:
+		return v.appendPoints(dst, a)
+	case syscalls.FormatHandle:
+		return v.appendHandle(dst, a)
+	case syscalls.FormatQcmd:
+		dst = append(dst, "QCMD("...)
+		dst = appendValue(dst, quotaCommands, value&0xffffffff>>8)
+		dst = append(dst, ", "...)
+		dst = appendValue(dst, quotaTypes, value&0xff)
+		return append(dst, ')')
 	case syscalls.FormatArray:
 		return v.appendArray(dst, a)
 	case syscalls.FormatRetTID:
@@ -250,6 +279,8 @@ func (v *view) appendArg(dst []byte, a *syscalls.Arg) []byte {
 	return appendNumber(dst, a.Format, a.Set, value)
 }
 
+var quotaCommands, quotaTypes = syscalls.Values("quotacmd"), syscalls.Values("quotatype")
+
 // commSize is what the kernel has for the name of a thread, with its NUL.
 const commSize = 16
 
@@ -307,6 +338,16 @@ func appendNumber(dst []byte, format syscalls.Format, set *syscalls.Set, v uint6
 		return strconv.AppendUint(dst, uint64(uint32(v)), 10)
 	case syscalls.FormatSignal:
 		return appendSignal(dst, v)
+	case syscalls.FormatKernelVersion:
+		dst = append(dst, "KERNEL_VERSION("...)
+		dst = strconv.AppendUint(dst, v>>16&0xff, 10)
+		dst = append(dst, ", "...)
+		dst = strconv.AppendUint(dst, v>>8&0xff, 10)
+		dst = append(dst, ", "...)
+		dst = strconv.AppendUint(dst, v&0xff, 10)
+		return append(dst, ')')
+	case syscalls.FormatErrno:
+		return appendErrno(dst, int64(uint32(v)))
 	case syscalls.FormatHandler:
 		if name := handlers.Name(v); name != "" && (v < 2 || v+1 == 0 || v == 0xffffffff) {
 			return append(dst, name...)
@@ -382,6 +423,10 @@ func (v *view) appendBuffer(dst []byte, a *syscalls.Arg) []byte {
 	}
 	more := uint64(len(data)) < length
 	switch a.Format {
+	case syscalls.FormatTextData:
+		if n := len(data); !more && n > 0 && data[n-1] == 0 {
+			data = data[:n-1]
+		}
 	case syscalls.FormatHexData:
 		return appendHexQuoted(dst, data, more)
 	case syscalls.FormatPathBuf:
@@ -484,6 +529,9 @@ func appendSockaddr(dst, b []byte) []byte {
 		dst = strconv.AppendUint(dst, number(b[4:], 4), 10)
 		dst = append(dst, ", nl_groups=0x"...)
 		groups := number(b[8:], 4)
+		if groups == 0 {
+			dst = append(dst[:len(dst)-1], '0')
+		}
 		const digits = 6 // at least
 		for width := digits - 1; width > 0 && groups>>(4*width) == 0; width-- {
 			dst = append(dst, '0')
@@ -496,11 +544,10 @@ func appendSockaddr(dst, b []byte) []byte {
 	return append(dst, '}')
 }
 
-// Socket options that are shown in a way of their own.
-const (
-	solSocket      = 1
-	soBindToDevice = 25
-)
+// Options of SOL_SOCKET are ints, but for these: times, and the name of a device.
+const solSocket = 1
+
+var soBytes = []uint32{20, 21, 25, 66, 67}
 
 // appendSockopt appends the value of setsockopt: an int, or bytes.
 func (v *view) appendSockopt(dst []byte, a *syscalls.Arg) []byte {
@@ -514,7 +561,7 @@ func (v *view) appendSockopt(dst []byte, a *syscalls.Arg) []byte {
 		dst = append(dst, '[')
 		dst = strconv.AppendInt(dst, int64(int32(number(c.Data, 4))), 10)
 		return append(dst, ']')
-	case length < 4 && uint32(v.arg(1)) == solSocket && uint32(v.arg(2)) != soBindToDevice:
+	case length < 4 && uint32(v.arg(1)) == solSocket && !slices.Contains(soBytes, uint32(v.arg(2))):
 		return appendPointer(dst, v.arg(a.Index)) // too short for any of them
 	}
 	return appendAbbreviated(dst, c.Data, int64(len(c.Data)) < int64(length))

@@ -151,6 +151,30 @@ func TestText(t *testing.T) {
 	}
 }
 
+// A capture of a structure as layout 4 had it, from its first byte, shows the same as one
+// without the bytes that are not shown. rt_sigreturn had no argument then.
+func TestOlderStructures(t *testing.T) {
+	stat := make([]byte, 56)
+	binary.LittleEndian.PutUint32(stat[24:], 0o100640)
+	binary.LittleEndian.PutUint64(stat[48:], 1271)
+	for _, data := range [][]byte{stat, stat[24:]} {
+		e := with(call("fstat", 0, 3, 0x7ffe12345678), ringstore.Capture{Arg: 1, Status: ringstore.CaptureExit, Data: data})
+		if got := text(e); !strings.Contains(got, "fstat(3, {st_mode=S_IFREG|0640, st_size=1271, ...}) = 0") {
+			t.Errorf("of %d bytes: %s", len(data), got)
+		}
+		if got := string(AppendJSON(nil, meta, e)); !strings.Contains(got, `"statbuf":{"st_mode":"S_IFREG|0640","st_size":1271}`) {
+			t.Errorf("of %d bytes: %s", len(data), got)
+		}
+	}
+	if got := text(call("rt_sigreturn", 7)); !strings.Contains(got, "rt_sigreturn()            = 7") && !strings.Contains(got, "rt_sigreturn()  = 7") {
+		t.Error(got)
+	}
+	mask := with(call("rt_sigreturn", 7, 0x7ffe12345678), ringstore.Capture{Arg: 0, Data: []byte{0, 8, 0, 0, 0, 0, 0, 0}})
+	if got := text(mask); !strings.Contains(got, "rt_sigreturn({mask=[USR2]}) = 7") {
+		t.Error(got)
+	}
+}
+
 func collapse(s string) string { return aligned.ReplaceAllString(s, ") = ") }
 
 func TestTextOfEvents(t *testing.T) {

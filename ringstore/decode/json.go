@@ -89,7 +89,21 @@ func appendJSON(dst []byte, h *ringstore.Meta, container []byte, e *ringstore.Ev
 	dst = append(dst, laneNames[e.Lane%ringstore.Lanes]...)
 	dst = append(dst, `","cut":`...)
 	dst = strconv.AppendBool(dst, isCut(e))
+	if isLate(e) {
+		dst = append(dst, `,"late":true`...)
+	}
 	return append(dst, "}\n"...)
+}
+
+// isLate tells that something was read when the call returned, though it belongs to the
+// entry: its page was not in memory before. Another thread may have changed it meanwhile.
+func isLate(e *ringstore.Event) bool {
+	for i := range e.Captures {
+		if e.Captures[i].Status&ringstore.CaptureLate != 0 {
+			return true
+		}
+	}
+	return false
 }
 
 var laneNames = [ringstore.Lanes]string{"boot", "life", "error", "recent"}
@@ -371,7 +385,7 @@ func (v *view) appendJSONArg(dst []byte, a *syscalls.Arg) []byte {
 			return appendPointerJSON(dst, value)
 		}
 		return appendText(dst, c.Data, c.Status&(ringstore.CaptureCut|ringstore.CaptureFault) != 0)
-	case syscalls.FormatData, syscalls.FormatHexData, syscalls.FormatLinkBuf, syscalls.FormatPathBuf, syscalls.FormatSockopt:
+	case syscalls.FormatData, syscalls.FormatHexData, syscalls.FormatLinkBuf, syscalls.FormatPathBuf, syscalls.FormatSockopt, syscalls.FormatTextData:
 		if c == nil {
 			return appendPointerJSON(dst, value)
 		}
@@ -433,10 +447,11 @@ func (v *view) appendJSONArg(dst []byte, a *syscalls.Arg) []byte {
 		}
 		return append(dst, ']')
 	case syscalls.FormatStruct, syscalls.FormatClone3:
-		if c == nil || len(c.Data) < a.Struct.Size {
+		b := whole(a.Struct, c)
+		if b == nil {
 			return appendPointerJSON(dst, value)
 		}
-		return appendStructJSON(dst, a.Struct, c.Data)
+		return appendStructJSON(dst, a.Struct, b)
 	case syscalls.FormatArray:
 		if c == nil {
 			return appendPointerJSON(dst, value)
@@ -467,7 +482,46 @@ func (v *view) appendJSONArg(dst []byte, a *syscalls.Arg) []byte {
 		syscalls.FormatIfreq, syscalls.FormatPtrVal, syscalls.FormatOption, syscalls.FormatComm, syscalls.FormatVec,
 		syscalls.FormatResidency, syscalls.FormatNodes, syscalls.FormatMsgbuf, syscalls.FormatUserDesc:
 		return v.appendTargetOfJSON(dst, a, c)
-	case syscalls.FormatFutexOp, syscalls.FormatIoprio:
+	case syscalls.FormatSized, syscalls.FormatGrown:
+		s, b, inner := v.part(a)
+		if b == nil {
+			return appendPointerJSON(dst, value)
+		}
+		return appendStructJSON(dst, &s, b, inner...)
+	case syscalls.FormatChange:
+		before, after, b, c := v.change(a)
+		if b == nil {
+			return appendPointerJSON(dst, value)
+		}
+		dst = append(dst, `{"before":`...)
+		dst = appendStructJSON(dst, &before, b)
+		dst = append(dst, `,"after":`...)
+		if c == nil {
+			return append(dst, "null}"...)
+		}
+		return append(appendStructJSON(dst, &after, c), '}')
+	case syscalls.FormatPoints:
+		c := v.capture(a.Index, false, 0)
+		if value == 0 || v.length(a) == 0 || c == nil || len(c.Data) < a.Struct.Size {
+			return appendPointerJSON(dst, value)
+		}
+		// What is not read is null.
+		dst = appendStructJSON(append(dst, '['), a.Struct, c.Data)
+		if v.length(a) > 1 {
+			dst = append(dst, ",null"...)
+		}
+		return append(dst, ']')
+	case syscalls.FormatHandle:
+		_, after, kind, b, ok := v.handle(a)
+		if !ok || b == nil {
+			return appendPointerJSON(dst, value)
+		}
+		dst = append(dst, `{"handle_type":`...)
+		dst = strconv.AppendInt(dst, int64(kind), 10)
+		dst = append(dst, `,"f_handle":`...)
+		dst = appendText(dst, b, len(b) < int(after))
+		return append(dst, '}')
+	case syscalls.FormatFutexOp, syscalls.FormatIoprio, syscalls.FormatQcmd:
 		dst = append(dst, '"')
 		dst = v.appendArg(dst, a)
 		return append(dst, '"')
@@ -552,7 +606,7 @@ func appendNumberJSON(dst []byte, format syscalls.Format, set *syscalls.Set, v u
 		return append(dst, '"')
 	case syscalls.FormatPtr:
 		return appendPointerJSON(dst, v)
-	case syscalls.FormatMode, syscalls.FormatFileMode, syscalls.FormatDev, syscalls.FormatSignal, syscalls.FormatHandler:
+	case syscalls.FormatMode, syscalls.FormatFileMode, syscalls.FormatDev, syscalls.FormatSignal, syscalls.FormatHandler, syscalls.FormatErrno, syscalls.FormatKernelVersion:
 	default:
 		return appendPointerJSON(dst, v)
 	}

@@ -2,6 +2,7 @@ package decode
 
 import (
 	"net/netip"
+	"slices"
 	"strconv"
 	"time"
 
@@ -13,7 +14,8 @@ import (
 func bare(s *syscalls.Struct) bool { return len(s.Fields) == 1 && s.Fields[0].Name == "" }
 
 // appendStruct appends a structure of which all bytes are there.
-func appendStruct(dst []byte, s *syscalls.Struct, b []byte) []byte {
+// The strings that it points to are in inner, as far as they are known.
+func appendStruct(dst []byte, s *syscalls.Struct, b []byte, inner ...*ringstore.Capture) []byte {
 	if bare(s) {
 		return appendField(dst, &s.Fields[0], b)
 	}
@@ -21,7 +23,7 @@ func appendStruct(dst []byte, s *syscalls.Struct, b []byte) []byte {
 	first := true
 	for i := range s.Fields {
 		f := &s.Fields[i]
-		if !shown(s, f, b) {
+		if f.Format == syscalls.FormatExit || !shown(s, f, b) {
 			continue
 		}
 		if !first {
@@ -32,13 +34,165 @@ func appendStruct(dst []byte, s *syscalls.Struct, b []byte) []byte {
 			dst = append(dst, "..."...)
 			continue
 		}
-		if f.Name != "" {
+		if f.Name != "" && f.Format != syscalls.FormatIn6Addr {
 			dst = append(dst, f.Name...)
 			dst = append(dst, '=')
+		}
+		if c := innerString(f, inner); c != nil {
+			cut := c.Status&(ringstore.CaptureCut|ringstore.CaptureFault) != 0
+			if f.Format == syscalls.FormatPathPtr {
+				dst = appendQuoted(dst, c.Data, cut)
+			} else {
+				dst = appendAbbreviated(dst, c.Data, cut)
+			}
+			continue
 		}
 		dst = appendField(dst, f, b)
 	}
 	return append(dst, '}')
+}
+
+// change returns the two parts of a structure, that of the program and, once the call
+// returned, that of the kernel; the bytes are nil where they are not known.
+func (v *view) change(a *syscalls.Arg) (before, after syscalls.Struct, b, c []byte) {
+	fields := a.Struct.Fields
+	at := slices.IndexFunc(fields, func(f syscalls.Field) bool { return f.Format == syscalls.FormatExit })
+	if at < 0 || v.arg(a.Index) == 0 {
+		return before, after, nil, nil
+	}
+	before, after = syscalls.Struct{Fields: fields[:at]}, syscalls.Struct{Fields: fields[at:]}
+	if e := v.capture(a.Index, false, 0); e != nil && len(e.Data) >= a.Struct.Size {
+		b = e.Data
+	}
+	if x := v.capture(a.Index, true, 0); x != nil && len(x.Data) >= a.Struct.Size && v.returned() {
+		c = x.Data
+	}
+	return before, after, b, c
+}
+
+// innerString is the string that a field points to; nil if it is no such field, or if the
+// string is not known.
+func innerString(f *syscalls.Field, inner []*ringstore.Capture) *ringstore.Capture {
+	if f.Inner == 0 || f.Inner > len(inner) {
+		return nil
+	}
+	return inner[f.Inner-1]
+}
+
+// part returns what is known of a structure: of one whose size an argument tells, the
+// fields that are there; of one that the kernel adds to, those of the program until the
+// call returned. It also returns the strings that fields point to. The bytes are nil where
+// only the pointer can be shown.
+func (v *view) part(a *syscalls.Arg) (s syscalls.Struct, b []byte, inner []*ringstore.Capture) {
+	before, after := v.capture(a.Index, false, 0), v.capture(a.Index, true, 0)
+	if a.Out != syscalls.In && a.Format == syscalls.FormatSized {
+		before = after
+	}
+	if v.arg(a.Index) == 0 || before == nil || a.Format == syscalls.FormatSized && (!v.filled(a) || a.Out == syscalls.In && int32(v.arg(int(a.Count))) < 0) {
+		return s, nil, nil
+	}
+	fields := a.Struct.Fields
+	b = before.Data
+	if a.Format == syscalls.FormatGrown && after != nil && v.returned() && len(after.Data) >= a.Struct.Size {
+		b = after.Data
+	} else {
+		for i := range fields {
+			f := &fields[i]
+			if f.Format == syscalls.FormatExit || f.Format != syscalls.FormatMore && f.Offset+f.Size*max(f.Count, 1) > len(b) {
+				fields = fields[:i]
+				break
+			}
+		}
+	}
+	if len(fields) == 0 {
+		return s, nil, nil
+	}
+	for i := range fields {
+		if f := &fields[i]; f.Inner > 0 {
+			c := v.capture(a.Index, false, f.Inner)
+			if number(b[f.Offset:], f.Size) == 0 {
+				c = nil
+			}
+			inner = append(inner, c)
+		}
+	}
+	return syscalls.Struct{Size: len(b), Fields: fields}, b, inner
+}
+
+// appendPoints appends structures that an array points to: the first, and that there are
+// more.
+func (v *view) appendPoints(dst []byte, a *syscalls.Arg) []byte {
+	c := v.capture(a.Index, false, 0)
+	n := v.length(a)
+	switch {
+	case n == 0 && v.arg(a.Index) != 0:
+		return append(dst, "[]"...)
+	case v.arg(a.Index) == 0 || c == nil || len(c.Data) < a.Struct.Size:
+		return appendPointer(dst, v.arg(a.Index))
+	}
+	dst = append(dst, '[')
+	dst = appendStruct(dst, a.Struct, c.Data)
+	if n > 1 {
+		dst = append(dst, ", ..."...)
+	}
+	return append(dst, ']')
+}
+
+// handleHead is the size of a struct file_handle without its bytes.
+const handleHead = 8
+
+// handle returns a struct file_handle: how many bytes there were room for, how many it
+// has, its type and its bytes, nil if it was not filled.
+func (v *view) handle(a *syscalls.Arg) (before, after uint32, kind int32, b []byte, ok bool) {
+	head := v.capture(a.Index, false, 0)
+	if v.arg(a.Index) == 0 || head == nil || len(head.Data) < handleHead {
+		return 0, 0, 0, nil, false
+	}
+	before = uint32(number(head.Data, 4))
+	after = before
+	filled := a.Out != syscalls.In
+	if filled {
+		head = v.capture(a.Index, true, 0)
+	}
+	data := v.capture(a.Index, filled, 1)
+	if head == nil || data == nil || len(head.Data) < handleHead || filled && !v.returned() {
+		return before, after, 0, nil, true
+	}
+	after, kind = uint32(number(head.Data, 4)), int32(number(head.Data[4:], 4))
+	return before, after, kind, data.Data[:min(len(data.Data), int(after))], true
+}
+
+// appendHandle appends what a program knows a file by.
+func (v *view) appendHandle(dst []byte, a *syscalls.Arg) []byte {
+	before, after, kind, b, ok := v.handle(a)
+	if !ok {
+		return appendPointer(dst, v.arg(a.Index))
+	}
+	dst = append(dst, "{handle_bytes="...)
+	dst = strconv.AppendUint(dst, uint64(before), 10)
+	if after != before {
+		dst = append(dst, " => "...)
+		dst = strconv.AppendUint(dst, uint64(after), 10)
+	}
+	if b != nil {
+		dst = append(dst, ", handle_type="...)
+		dst = strconv.AppendInt(dst, int64(kind), 10)
+		dst = append(dst, ", f_handle="...)
+		dst = appendHexQuoted(dst, b, len(b) < int(after))
+	}
+	return append(dst, '}')
+}
+
+// whole returns the bytes of a structure out of a capture, nil if they are not all there.
+// Older captures begin where the structure does.
+func whole(s *syscalls.Struct, c *ringstore.Capture) []byte {
+	switch {
+	case c == nil || len(c.Data) < s.Size:
+		return nil
+	case s.From > 0 && len(c.Data) == s.From+s.Size:
+		return c.Data[s.From:]
+	}
+	return c.Data
 }
 
 // appendField appends the value of a field, or the values of an array.
@@ -221,9 +375,14 @@ func (v *view) appendNodes(dst []byte, a *syscalls.Arg) []byte {
 	if c == nil || !v.filled(a) || len(c.Data) == 0 {
 		return appendPointer(dst, v.arg(a.Index))
 	}
+	// The last bit of the number is not used: the kernel takes one less.
+	words := c.Data
+	if n := v.arg(int(a.Count)); n > 0 {
+		words = words[:min(uint64(len(words)), (n+uint64(8*v.word)-2)/uint64(8*v.word)*uint64(v.word))]
+	}
 	dst = append(dst, '[')
-	for b := c.Data; len(b) >= v.word; b = b[v.word:] {
-		if len(b) < len(c.Data) {
+	for b := words; len(b) >= v.word; b = b[v.word:] {
+		if len(b) < len(words) {
 			dst = append(dst, ", "...)
 		}
 		n, width := number(b, v.word), 2*v.word

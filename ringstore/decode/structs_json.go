@@ -11,7 +11,7 @@ import (
 
 // appendStructJSON appends a structure as an object, or as what its one nameless field
 // is. What the text leaves out by "..." is not there.
-func appendStructJSON(dst []byte, s *syscalls.Struct, b []byte) []byte {
+func appendStructJSON(dst []byte, s *syscalls.Struct, b []byte, inner ...*ringstore.Capture) []byte {
 	if bare(s) {
 		return appendFieldJSON(dst, &s.Fields[0], b)
 	}
@@ -19,7 +19,7 @@ func appendStructJSON(dst []byte, s *syscalls.Struct, b []byte) []byte {
 	first := true
 	for i := range s.Fields {
 		f := &s.Fields[i]
-		if f.Format == syscalls.FormatMore || !shown(s, f, b) {
+		if f.Format == syscalls.FormatMore || f.Format == syscalls.FormatExit || !shown(s, f, b) {
 			continue
 		}
 		if !first {
@@ -28,6 +28,10 @@ func appendStructJSON(dst []byte, s *syscalls.Struct, b []byte) []byte {
 		first = false
 		dst = appendJSONString(dst, f.Name)
 		dst = append(dst, ':')
+		if c := innerString(f, inner); c != nil {
+			dst = appendText(dst, c.Data, c.Status&(ringstore.CaptureCut|ringstore.CaptureFault) != 0)
+			continue
+		}
 		dst = appendFieldJSON(dst, f, b)
 	}
 	return append(dst, '}')

@@ -36,10 +36,11 @@ var AlertKindNames = [...]string{
 
 // Enum swoll_call_flag.
 const (
-	CallFlagLife = 1
-	CallFlagCred = 2
-	CallFlagExec = 4
-	CallFlagFork = 8
+	CallFlagLife  = 1
+	CallFlagCred  = 2
+	CallFlagExec  = 4
+	CallFlagFork  = 8
+	CallFlagStack = 16
 )
 
 // Enum swoll_capture_count.

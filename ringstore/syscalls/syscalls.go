@@ -153,6 +153,8 @@ const (
 	Life CallFlags = 1 // its record belongs to the life lane when it succeeds
 	Cred CallFlags = 2 // it may change the ids or the name of its task
 	Exec CallFlags = 4 // memory is another's when it returns
+	// Stack tells that the call has no argument: what is read lies on its stack.
+	Stack CallFlags = 16
 )
 
 // A Rule tells the recorder to read what an argument points to. It is the Go form of
@@ -163,8 +165,8 @@ type Rule struct {
 	Count uint8 // the argument that says how many elements, or CountOne or CountReturn
 	Flags RuleFlags
 	Size  uint16 // bytes of one element; of HowEntries, where their length stands
-	// At tells, with RuleAt, where the pointer stands in what the argument points to, and
-	// CountAt, with the count CountAt, where the count does.
+	// At tells where in what the argument points to reading begins or, with RuleAt, where
+	// the pointer stands; and CountAt, with the count CountInside, where the count does.
 	At, CountAt uint8
 }
 
@@ -209,87 +211,99 @@ type Format uint8
 
 // The formats. Numbers are decimal unless said otherwise.
 const (
-	FormatInt        Format = iota // signed, 32 bits
-	FormatUint                     // 32 bits
-	FormatLong                     // signed, of the ABI's size
-	FormatUlong                    // of the ABI's size
-	FormatHex                      // hexadecimal
-	FormatPtr                      // a pointer whose target is not shown
-	FormatFD                       // a file descriptor
-	FormatDirFD                    // a file descriptor of a directory, or AT_FDCWD
-	FormatPath                     // points to a path; shown whole
-	FormatStr                      // points to a string; abbreviated
-	FormatData                     // points to bytes; abbreviated
-	FormatHexData                  // points to bytes that are no text
-	FormatPathBuf                  // filled with a path and its NUL
-	FormatLinkBuf                  // filled with a path without NUL
-	FormatMode                     // permissions, octal
-	FormatFileMode                 // type and permissions of a file
-	FormatDev                      // a device number
-	FormatOff                      // signed, 64 bits
-	FormatSize                     // of the ABI's size
-	FormatPID                      // a process or thread
-	FormatID                       // a user or group id, -1 for none
-	FormatSignal                   // a signal
-	FormatFlags                    // names of a Set, or-ed
-	FormatValue                    // a name of a Set
-	FormatEthProto                 // a protocol in network order, a name of a Set
-	FormatIoctl                    // an ioctl request, a name of a Set where known
-	FormatSockaddr                 // points to a socket address
-	FormatSocklen                  // points to a length that the kernel may change
-	FormatSockopt                  // points to the value of a socket option
-	FormatIovec                    // points to struct iovecs
-	FormatMsghdr                   // points to a struct msghdr
-	FormatArgv                     // points to an array of strings
-	FormatStruct                   // points to (or, in a field, is) a Struct
-	FormatArray                    // points to Structs
-	FormatClone3                   // points to the Struct of clone3
-	FormatWstatus                  // points to a wait status
-	FormatPair                     // points to two descriptors
-	FormatIntp                     // points to an int
-	FormatErrnop                   // points to an errno
-	FormatRetTID                   // points to where the kernel stores the thread id it returns
-	FormatSigset                   // points to a signal set
-	FormatLoHi                     // a 64-bit number in this argument (low) and the next (high)
-	FormatPgoff                    // an offset in pages of 4 KiB, hexadecimal in bytes
-	FormatRlim                     // a resource limit
-	FormatInOut                    // points to a Struct that the kernel may change; both are shown
-	FormatTimes                    // points to two timespecs of a file
-	FormatUTimes                   // points to two timevals of a file
-	FormatTime                     // a time in s
-	FormatXint                     // hexadecimal, 32 bits
-	FormatUserDesc                 // points to a segment
-	FormatNamed                    // a number, and its name of a Set beside it
-	FormatKeyID                    // a key, or a name of a Set
-	FormatFanFD                    // a descriptor of a directory, AT_FDCWD, or none
-	FormatNodes                    // points to a set of NUMA nodes
-	FormatMsgbuf                   // points to a message of System V
-	FormatErrStat                  // in a field: a number, or an errno if it is negative
-	FormatOption                   // filled with the value of a socket option
-	FormatComm                     // points to the name of a thread
-	FormatSignalp                  // points to a signal
-	FormatVec                      // points to struct iovecs of another process
-	FormatResidency                // points to a byte for each page of a range
-	FormatTicks                    // in a field: a time in ticks of a 100th second
-	FormatCPUs                     // points to a set of CPUs
-	FormatFDSet                    // points to a set of descriptors
-	FormatEntries                  // points to directory entries, which are counted
-	FormatEnvp                     // points to an array of strings, which are counted
-	FormatSiginfo                  // points to a siginfo
-	FormatMmsghdr                  // points to struct mmsghdrs
-	FormatSigmaskArg               // points to a pointer to a signal set and its size
-	FormatHandler                  // a signal handler
-	FormatCString                  // in a field: characters up to a NUL
-	FormatHexBytes                 // in a field: bytes
-	FormatMore                     // in a field: there is more, which is not shown
-	FormatInetAddr                 // in a field: an address of IPv4
-	FormatIn6Addr                  // in a field: an address of IPv6
-	FormatIfindex                  // the index of an interface
-	FormatCaps                     // points to the capability sets of a task
-	FormatIfreq                    // points to a struct ifreq
-	FormatFutexOp                  // the operation of FUTEX_WAKE_OP
-	FormatIoprio                   // a scheduling class and a priority
-	FormatPtrVal                   // points to a pointer
+	FormatInt           Format = iota // signed, 32 bits
+	FormatUint                        // 32 bits
+	FormatLong                        // signed, of the ABI's size
+	FormatUlong                       // of the ABI's size
+	FormatHex                         // hexadecimal
+	FormatPtr                         // a pointer whose target is not shown
+	FormatFD                          // a file descriptor
+	FormatDirFD                       // a file descriptor of a directory, or AT_FDCWD
+	FormatPath                        // points to a path; shown whole
+	FormatStr                         // points to a string; abbreviated
+	FormatData                        // points to bytes; abbreviated
+	FormatHexData                     // points to bytes that are no text
+	FormatPathBuf                     // filled with a path and its NUL
+	FormatLinkBuf                     // filled with a path without NUL
+	FormatMode                        // permissions, octal
+	FormatFileMode                    // type and permissions of a file
+	FormatDev                         // a device number
+	FormatOff                         // signed, 64 bits
+	FormatSize                        // of the ABI's size
+	FormatPID                         // a process or thread
+	FormatID                          // a user or group id, -1 for none
+	FormatSignal                      // a signal
+	FormatFlags                       // names of a Set, or-ed
+	FormatValue                       // a name of a Set
+	FormatEthProto                    // a protocol in network order, a name of a Set
+	FormatIoctl                       // an ioctl request, a name of a Set where known
+	FormatSockaddr                    // points to a socket address
+	FormatSocklen                     // points to a length that the kernel may change
+	FormatSockopt                     // points to the value of a socket option
+	FormatIovec                       // points to struct iovecs
+	FormatMsghdr                      // points to a struct msghdr
+	FormatArgv                        // points to an array of strings
+	FormatStruct                      // points to (or, in a field, is) a Struct
+	FormatArray                       // points to Structs
+	FormatClone3                      // points to the Struct of clone3
+	FormatWstatus                     // points to a wait status
+	FormatPair                        // points to two descriptors
+	FormatIntp                        // points to an int
+	FormatErrnop                      // points to an errno
+	FormatRetTID                      // points to where the kernel stores the thread id it returns
+	FormatSigset                      // points to a signal set
+	FormatLoHi                        // a 64-bit number in this argument (low) and the next (high)
+	FormatPgoff                       // an offset in pages of 4 KiB, hexadecimal in bytes
+	FormatRlim                        // a resource limit
+	FormatInOut                       // points to a Struct that the kernel may change; both are shown
+	FormatTimes                       // points to two timespecs of a file
+	FormatUTimes                      // points to two timevals of a file
+	FormatTime                        // a time in s
+	FormatXint                        // hexadecimal, 32 bits
+	FormatUserDesc                    // points to a segment
+	FormatNamed                       // a number, and its name of a Set beside it
+	FormatKeyID                       // a key, or a name of a Set
+	FormatFanFD                       // a descriptor of a directory, AT_FDCWD, or none
+	FormatNodes                       // points to a set of NUMA nodes
+	FormatMsgbuf                      // points to a message of System V
+	FormatErrStat                     // in a field: a number, or an errno if it is negative
+	FormatOption                      // filled with the value of a socket option
+	FormatComm                        // points to the name of a thread
+	FormatSignalp                     // points to a signal
+	FormatVec                         // points to struct iovecs of another process
+	FormatResidency                   // points to a byte for each page of a range
+	FormatTicks                       // in a field: a time in ticks of a 100th second
+	FormatCPUs                        // points to a set of CPUs
+	FormatFDSet                       // points to a set of descriptors
+	FormatEntries                     // points to directory entries, which are counted
+	FormatEnvp                        // points to an array of strings, which are counted
+	FormatSiginfo                     // points to a siginfo
+	FormatMmsghdr                     // points to struct mmsghdrs
+	FormatSigmaskArg                  // points to a pointer to a signal set and its size
+	FormatHandler                     // a signal handler
+	FormatCString                     // in a field: characters up to a NUL
+	FormatHexBytes                    // in a field: bytes
+	FormatMore                        // in a field: there is more, which is not shown
+	FormatInetAddr                    // in a field: an address of IPv4
+	FormatIn6Addr                     // in a field: an address of IPv6
+	FormatIfindex                     // the index of an interface
+	FormatCaps                        // points to the capability sets of a task
+	FormatIfreq                       // points to a struct ifreq
+	FormatFutexOp                     // the operation of FUTEX_WAKE_OP
+	FormatIoprio                      // a scheduling class and a priority
+	FormatPtrVal                      // points to a pointer
+	FormatSized                       // points to as much of a Struct as another argument says
+	FormatPoints                      // points to pointers to Structs, of which the first is read
+	FormatGrown                       // points to a Struct; of its fields the kernel fills those behind FormatExit
+	FormatChange                      // the same, and both parts are shown apart
+	FormatExit                        // in a field: what follows is the kernel's
+	FormatStrPtr                      // in a field: points to a string; abbreviated
+	FormatPathPtr                     // in a field: points to a path
+	FormatHandle                      // points to a struct file_handle
+	FormatTextData                    // points to bytes, the last of which is a NUL that is not shown
+	FormatErrno                       // an error
+	FormatKernelVersion               // a version of the kernel
+	FormatQcmd                        // a command of quotactl, and the kind of quota
 )
 
 // A Ret is how the returned value is shown.
@@ -362,6 +376,9 @@ func (s *Set) Name(v uint64) string {
 type Struct struct {
 	Size   int
 	Fields []Field
+	// From is how many bytes before the first field are not read, and not part of Size.
+	// Layout 4 read them.
+	From int
 }
 
 // A Field is a part of a Struct.
@@ -374,6 +391,9 @@ type Field struct {
 	Struct *Struct
 	// Count is how many of them follow each other, in brackets; 0: it is one.
 	Count int
+	// Inner tells which string it is that was read, of those that the structure points
+	// to, from 1; 0: the field is no pointer to one.
+	Inner int
 	// Show says when the field is shown at all; nil means always. Its argument is the
 	// field of that index.
 	Show *Cond

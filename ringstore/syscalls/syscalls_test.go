@@ -79,7 +79,7 @@ func TestArgumentsAreThoseOfTheTracepoints(t *testing.T) {
 		}
 		if c == nil {
 			t.Errorf("no row for %s", name)
-		} else if c.NArgs != atoi(t, f[1]) {
+		} else if want := atoi(t, f[1]); c.NArgs != want && (c.Flags&Stack == 0 || want != 0) {
 			t.Errorf("%s has %d arguments, its tracepoint %s", name, c.NArgs, f[1])
 		}
 	})

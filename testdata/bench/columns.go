@@ -63,12 +63,16 @@ type column struct {
 
 func (c column) id() string { return c.name }
 
+// againstColumn is only there if another swolld is named.
+const againstColumn = "against"
+
 var columns = []column{
 	{"absent", "absent", "absent", "nothing is attached"},
 	{"empty", "empty", "empty pair", "programs on sys_enter and sys_exit (tp_btf) that do nothing"},
 	{"miss", "miss", "lookup pair", "the same, looking the cgroup up in a BPF hash, in vain"},
 	{"attached", "swolld", "not recorded", "swolld attached, the worker in a cgroup that it does not record"},
 	{"recorded", "swolld", "recorded", "swolld attached, the worker in a cgroup that it records"},
+	{againstColumn, againstColumn, "against", "recorded as well, but by the swolld of -against"},
 	{"dumped", "swolld", "dumped", "the same, while its history is dumped over and over, the dumps one after the other"},
 	{"ftrace", "ftrace", "ftrace", "a tracefs instance in overwrite mode, raw_syscalls:sys_enter and sys_exit enabled, for all processes"},
 	{"perf", "perf", "perf record", "perf record --overwrite -e 'raw_syscalls:*' -p WORKER"},
@@ -100,6 +104,7 @@ var stages = []stage{
 		return withPair(h.floor.MissEnter, h.floor.MissExit, measure, "miss")
 	}},
 	{"swolld", nil, withSwolld},
+	{againstColumn, nil, withOther},
 	{"ftrace", nil, withFtrace},
 	{"perf", []program{{"perf", "apt-get install linux-perf (Debian) or linux-tools-generic (Ubuntu)"}}, withPerf},
 	{"bpftrace", []program{{"bpftrace", "apt-get install bpftrace"}}, withBpftrace},

@@ -30,6 +30,7 @@ type harness struct {
 	cpus   []int // that are measured on
 	slice  time.Duration
 	swolld string // path of the service
+	other  string // path of another one, to compare with; "": there is none
 	worker *worker
 	floor  *floorObjects
 	dir    string // of temporary files; a tmpfs that nobody else sees
@@ -60,8 +61,8 @@ func sweep(dir string, below ...string) error {
 	return nil
 }
 
-func newHarness(ctx context.Context, cpus []int, swolld string) (_ *harness, err error) {
-	h := &harness{ctx: ctx, cpus: cpus, swolld: swolld}
+func newHarness(ctx context.Context, cpus []int, swolld, other string) (_ *harness, err error) {
+	h := &harness{ctx: ctx, cpus: cpus, swolld: swolld, other: other}
 	defer func() {
 		if err != nil {
 			h.close()

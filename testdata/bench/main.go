@@ -59,6 +59,7 @@ func run() error {
 		rowList  = flag.String("rows", "", "only these rows, separated by commas: "+names(rows))
 		colList  = flag.String("columns", "", "only these columns, separated by commas: "+names(columns))
 		swolld   = flag.String("swolld", "bin/swolld", "the service to measure")
+		against  = flag.String("against", "", "another swolld to compare with, in a column of its own: `FILE`")
 		markdown = flag.Bool("md", false, "print the table as Markdown")
 		file     = flag.String("json", "", "write every single measurement to this `FILE`")
 		check    = flag.Bool("check", false, "exit with status 1 when a bar is missed or could not be measured")
@@ -82,6 +83,18 @@ func run() error {
 		return fmt.Errorf("-columns: %w", err)
 	}
 
+	if *against == "" {
+		if *colList != "" && slices.ContainsFunc(wantColumns, func(c column) bool { return c.name == againstColumn }) {
+			return errors.New("-columns against: with what? Try: -against FILE")
+		}
+		wantColumns = slices.DeleteFunc(slices.Clone(wantColumns), func(c column) bool { return c.name == againstColumn })
+	} else if *colList == "" {
+		// That is all that is compared.
+		wantColumns = slices.DeleteFunc(slices.Clone(wantColumns), func(c column) bool {
+			return c.name != againstColumn && c.name != "recorded"
+		})
+	}
+
 	if os.Getenv(cpusVariable) == "" {
 		return settle()
 	}
@@ -93,7 +106,7 @@ func run() error {
 
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
-	h, err := newHarness(ctx, cpus, *swolld)
+	h, err := newHarness(ctx, cpus, *swolld, *against)
 	if err != nil {
 		return err
 	}

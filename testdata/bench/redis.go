@@ -22,11 +22,12 @@ const (
 // measureRedis measures how many bytes swolld's records of redis-server have on average
 // while redis-benchmark makes all its tests, and notes it in the table.
 func (h *harness) measureRedis(t *table, round int, r row) {
+	services := map[string]string{"recorded": h.swolld, againstColumn: h.other}
 	for _, c := range t.columns {
-		if c.name != "recorded" || t.broken[redisRow] != "" || t.broken[c.name] != "" {
+		if services[c.name] == "" || t.broken[redisRow] != "" || t.broken[c.name] != "" {
 			continue
 		}
-		err := h.withRedis(func(mean float64) { t.add(round, r, c, mean) })
+		err := h.withRedis(services[c.name], func(mean float64) { t.add(round, r, c, mean) })
 		if h.ctx.Err() != nil {
 			return
 		}
@@ -36,9 +37,9 @@ func (h *harness) measureRedis(t *table, round int, r row) {
 	}
 }
 
-func (h *harness) withRedis(report func(mean float64)) (err error) {
+func (h *harness) withRedis(swolld string, report func(mean float64)) (err error) {
 	// One ring, in which all fits that redis-server does here.
-	s, err := startService(h, "--memory", "64MiB", "--ring-size", "32MiB")
+	s, err := startService(h, swolld, "--memory", "64MiB", "--ring-size", "32MiB")
 	if err != nil {
 		return err
 	}

@@ -25,12 +25,12 @@ type service struct {
 // startService starts swolld, recording what appears below the harness's watched cgroup,
 // and waits until it records. What could change the cost of a record is left at its
 // default.
-func startService(h *harness, arg ...string) (*service, error) {
-	if _, err := os.Stat(h.swolld); err != nil {
-		return nil, fmt.Errorf("there is no %s. Try: make build", h.swolld)
+func startService(h *harness, swolld string, arg ...string) (*service, error) {
+	if _, err := os.Stat(swolld); err != nil {
+		return nil, fmt.Errorf("there is no %s. Try: make build", swolld)
 	}
 	socket := filepath.Join(h.dir, "swoll.sock")
-	t, err := startTool(child(h.swolld, append([]string{
+	t, err := startTool(child(swolld, append([]string{
 		"--socket", socket, "--state-dir", filepath.Join(h.dir, "state"), "--pin-dir", "", "--watch-cgroup", h.watch,
 	}, arg...)...))
 	if err != nil {
@@ -81,7 +81,7 @@ func withContainer(h *harness, f func(cgroup string) error) error {
 // withSwolld measures the columns of swolld: the worker stays outside what is recorded,
 // then moves into it.
 func withSwolld(h *harness, measure measurer) (err error) {
-	s, err := startService(h)
+	s, err := startService(h, h.swolld)
 	if err != nil {
 		return err
 	}
@@ -90,28 +90,48 @@ func withSwolld(h *harness, measure measurer) (err error) {
 	if _, err := measure("attached"); err != nil {
 		return err
 	}
-	return withContainer(h, func(cgroup string) (err error) {
-		if err := h.moveWorker(cgroup); err != nil {
-			return err
-		}
-		defer func() { err = errors.Join(err, h.moveWorker(h.plain)) }()
-		r, err := measure("recorded")
-		if err != nil {
-			return err
-		}
-		// A figure for a recorder that recorded nothing would be a fine figure.
-		ring, err := s.recorded(h, cgroup)
-		if made := ring.Records + ring.Overwritten; err == nil && made < r.Calls {
-			err = fmt.Errorf("swolld made %d records of %d calls, lost: %v", made, r.Calls, ring.Lost)
-		}
-		if err != nil {
-			return err
-		}
-		return s.whileDumped(h, cgroup, func() error {
-			_, err := measure("dumped")
-			return err
+	return withContainer(h, func(cgroup string) error {
+		return s.whileRecorded(h, cgroup, measure, "recorded", func() error {
+			return s.whileDumped(h, cgroup, func() error {
+				_, err := measure("dumped")
+				return err
+			})
 		})
 	})
+}
+
+// withOther measures the column of another swolld.
+func withOther(h *harness, measure measurer) (err error) {
+	s, err := startService(h, h.other)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.stop()) }()
+	return withContainer(h, func(cgroup string) error {
+		return s.whileRecorded(h, cgroup, measure, againstColumn, func() error { return nil })
+	})
+}
+
+// whileRecorded moves the worker into a cgroup, measures a column, sees that all was
+// recorded, calls f, and moves the worker back.
+func (s *service) whileRecorded(h *harness, cgroup string, measure measurer, column string, f func() error) (err error) {
+	if err := h.moveWorker(cgroup); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, h.moveWorker(h.plain)) }()
+	r, err := measure(column)
+	if err != nil {
+		return err
+	}
+	// A figure for a recorder that recorded nothing would be a fine figure.
+	ring, err := s.recorded(h, cgroup)
+	if made := ring.Records + ring.Overwritten; err == nil && made < r.Calls {
+		err = fmt.Errorf("swolld made %d records of %d calls, lost: %v", made, r.Calls, ring.Lost)
+	}
+	if err != nil {
+		return err
+	}
+	return f()
 }
 
 // whileDumped calls f while the history of a cgroup is dumped over and over.

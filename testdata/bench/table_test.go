@@ -22,6 +22,10 @@ func TestRatioIsPairedByRound(t *testing.T) {
 	if diff := cmp.Diff(summary{N: 3, Median: 0.8, Min: 0.5, Max: 1}, got); diff != "" {
 		t.Error(diff)
 	}
+	got = tab.ratio(bar{Row: "getppid", Col: "recorded", Row2: "getppid", Col2: "ftrace", Best: true})
+	if diff := cmp.Diff(summary{N: 3, Median: 100, Min: 0.5, Max: 1}, got); diff != "" {
+		t.Error(diff)
+	}
 	got = tab.ratio(bar{Row: "getppid", Col: "recorded"})
 	if diff := cmp.Diff(summary{N: 4, Median: 550, Min: 100, Max: 9000}, got); diff != "" {
 		t.Error(diff)

@@ -179,10 +179,9 @@ func parseNumber(s string) (uint64, error) {
 	return strconv.ParseUint(s, 0, 64)
 }
 
-func readValues(path string) (*values, error) {
-	v := &values{sets: map[string]*set{}, structs: map[string]*structure{}}
+func (v *values) read(path string) error {
 	var current *set
-	err := readLines(path, func(p place, line string) error {
+	return readLines(path, func(p place, line string) error {
 		f := strings.Fields(line)
 		switch {
 		case line[0] == ' ':
@@ -218,7 +217,6 @@ func readValues(path string) (*values, error) {
 		}
 		return nil
 	})
-	return v, err
 }
 
 func parseRow(word string) (setRow, error) {
@@ -574,6 +572,19 @@ var formats = map[string]struct {
 	"ifreq":      {constant: "FormatIfreq", how: "HowBytes", structured: true},
 	"futexop":    {constant: "FormatFutexOp"},
 	"ioprio":     {constant: "FormatIoprio"},
+	"sized":      {constant: "FormatSized", how: "HowBytes", structured: true},
+	"sizedopt":   {constant: "FormatSized", how: "HowOption", structured: true},
+	"points":     {constant: "FormatPoints", how: "HowBytes", structured: true},
+	"grown":      {constant: "FormatGrown", how: "HowBytes", structured: true},
+	"change":     {constant: "FormatChange", how: "HowBytes", structured: true},
+	"exit":       {constant: "FormatExit"},
+	"strp":       {constant: "FormatStrPtr", size: 8},
+	"pathp":      {constant: "FormatPathPtr", size: 8},
+	"handle":     {constant: "FormatHandle", how: "HowBytes", element: handleHead, anyWord: true},
+	"cdata":      {constant: "FormatTextData", how: "HowBytes", element: 1, data: true, anyWord: true},
+	"errno":      {constant: "FormatErrno", size: 4},
+	"kver":       {constant: "FormatKernelVersion", size: 4},
+	"qcmd":       {constant: "FormatQcmd"},
 	"ptrval":     {constant: "FormatPtrVal", how: "HowBytes", element: 8},
 	"wstatus":    {constant: "FormatWstatus", how: "HowBytes", element: 4, anyWord: true},
 	"pair":       {constant: "FormatPair", how: "HowBytes", element: 8, anyWord: true},
@@ -585,6 +596,12 @@ var formats = map[string]struct {
 	"pgoff":      {constant: "FormatPgoff"},
 	"rlim":       {constant: "FormatRlim", size: 8, word: true},
 }
+
+// A struct file_handle: its head, and the most that may follow.
+const (
+	handleHead = 8
+	handleMost = 128
+)
 
 // defaultFormat is the format of an argument that calls.txt says nothing of.
 func defaultFormat(a kernelArg) string {
@@ -625,7 +642,7 @@ type writer struct {
 	index   map[string]int // literal of a call to its place
 }
 
-func generate(kernelPath, callsPath, valuesPath string) ([]byte, error) {
+func generate(kernelPath, callsPath string, valuesPaths ...string) ([]byte, error) {
 	kernel, err := readKernel(kernelPath)
 	if err != nil {
 		return nil, err
@@ -634,9 +651,11 @@ func generate(kernelPath, callsPath, valuesPath string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	vals, err := readValues(valuesPath)
-	if err != nil {
-		return nil, err
+	vals := &values{sets: map[string]*set{}, structs: map[string]*structure{}}
+	for _, path := range valuesPaths {
+		if err := vals.read(path); err != nil {
+			return nil, err
+		}
 	}
 	w := &writer{values: vals, sets: map[string]string{}, structs: map[string]string{}, index: map[string]int{}}
 	var out bytes.Buffer
@@ -701,7 +720,7 @@ func generate(kernelPath, callsPath, valuesPath string) ([]byte, error) {
 	b.WriteString("}\n\nvar structsByName = map[string]*Struct{\n")
 	sort.Strings(vals.structNames)
 	for _, name := range vals.structNames {
-		variable, err := w.structure(name, "x86_64")
+		variable, err := w.structure(name, "x86_64", 0)
 		if err != nil {
 			return nil, err
 		}
@@ -783,14 +802,32 @@ func (w *writer) declare(known map[string]string, name, literal, arch string) st
 	return variable
 }
 
-// structure returns the variable that holds a structure, declaring it when it is new.
-func (w *writer) structure(name, arch string) (string, error) {
+// skipped is how many bytes at the beginning of what an argument points to are not read,
+// as none of them is shown.
+func (w *writer) skipped(a arg, arch string) int {
+	s := w.values.structs[a.what]
+	if s == nil || a.format != "struct" && a.format != "inout" {
+		return 0
+	}
+	first := ofArch(s.size, arch)
+	for _, f := range s.fields {
+		if f.format != "more" && f.format != "exit" {
+			first = min(first, ofArch(f.at, arch).offset)
+		}
+	}
+	return min(first&^7, 0xff&^7)
+}
+
+// structure returns the variable that holds a structure without so many bytes at its
+// beginning, declaring it when it is new.
+func (w *writer) structure(name, arch string, without int) (string, error) {
 	s := w.values.structs[name]
 	if s == nil {
 		return "", fmt.Errorf("no struct %s in values.txt", name)
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "Struct{Size: %d, Fields: []Field{\n", ofArch(s.size, arch))
+	inner := 0
+	fmt.Fprintf(&b, "Struct{Size: %d, Fields: []Field{\n", ofArch(s.size, arch)-without)
 	for _, f := range s.fields {
 		fm, ok := formats[f.format]
 		if !ok {
@@ -816,12 +853,16 @@ func (w *writer) structure(name, arch string) (string, error) {
 			}
 			extra = ", Set: &" + v
 		case "struct":
-			v, err := w.structure(f.what, arch)
+			v, err := w.structure(f.what, arch, 0)
 			if err != nil {
 				return "", err
 			}
 			extra = ", Struct: &" + v
 			size = ofArch(w.values.structs[f.what].size, arch)
+		}
+		if f.format == "strp" || f.format == "pathp" {
+			inner++
+			extra = fmt.Sprintf(", Inner: %d", inner)
 		}
 		if f.show != "" {
 			show := f.show
@@ -840,13 +881,19 @@ func (w *writer) structure(name, arch string) (string, error) {
 		if at.count > 0 {
 			extra += fmt.Sprintf(", Count: %d", at.count)
 		}
-		if size == 0 && f.format != "more" || at.offset+size*max(1, at.count) > ofArch(s.size, arch) {
+		if size == 0 && f.format != "more" && f.format != "exit" || at.offset+size*max(1, at.count) > ofArch(s.size, arch) {
 			return "", fmt.Errorf("struct %s: %s does not fit", name, f.name)
 		}
-		fmt.Fprintf(&b, "{Name: %q, Offset: %d, Size: %d, Format: %s%s},\n", f.name, at.offset, size, fm.constant, extra)
+		fmt.Fprintf(&b, "{Name: %q, Offset: %d, Size: %d, Format: %s%s},\n", f.name, max(at.offset-without, 0), size, fm.constant, extra)
 	}
-	b.WriteString("}}")
-	return w.declare(w.structs, "struct_"+name, b.String(), arch), nil
+	b.WriteString("}")
+	variable := "struct_" + name
+	if without > 0 {
+		fmt.Fprintf(&b, ", From: %d", without)
+		variable += "_From" + strconv.Itoa(without)
+	}
+	b.WriteString("}")
+	return w.declare(w.structs, variable, b.String(), arch), nil
 }
 
 // parseCond parses `N=VALUE,...`, `N&MASK=VALUE,...` or `N&MASK`; name finds the value
@@ -1070,7 +1117,7 @@ func (w *writer) call(arch string, word int, k kernelCall, d *description) (stri
 	}
 	var flags []string
 	for _, f := range main.flags {
-		if !slices.Contains([]string{"life", "cred", "exec"}, f) {
+		if !slices.Contains([]string{"life", "cred", "exec", "stack"}, f) {
 			return "", fmt.Errorf("no flag %s", f)
 		}
 		flags = append(flags, strings.ToUpper(f[:1])+f[1:])
@@ -1153,7 +1200,7 @@ func (w *writer) args(arch string, word int, k kernelCall, args []arg, names fun
 			}
 			b.WriteString(", Set: &" + v)
 		case f.structured:
-			v, err := w.structure(a.what, arch)
+			v, err := w.structure(a.what, arch, w.skipped(a, arch))
 			if err != nil {
 				return "", err
 			}
@@ -1230,7 +1277,11 @@ func (w *writer) rules(arch string, word int, args []arg) ([]rule, error) {
 		}
 		size, portable := f.element, f.anyWord
 		if s := w.values.structs[a.what]; s != nil {
-			size, portable = ofArch(s.size, arch), s.portable
+			size, portable = ofArch(s.size, arch)-w.skipped(a, arch), s.portable
+		}
+		skip := w.skipped(a, arch)
+		if a.format == "sized" || a.format == "sizedopt" {
+			size = 1 // the argument that counts tells how much of it there is
 		}
 		if word == 4 && !portable {
 			continue
@@ -1288,6 +1339,21 @@ func (w *writer) rules(arch string, word int, args []arg) ([]rule, error) {
 			entry = append(entry, rule{"HowBytes", a.index, countOne, 0, size, 0, 0})
 			exit = append(exit, rule{"HowBytes", a.index, countOne, ruleAt | ruleExit, 4, 8, 0})
 			continue
+		case "points":
+			// Only the first: most programs submit one at a time.
+			entry = append(entry, rule{f.how, a.index, countOne, ruleAt, size, 0, 0})
+			continue
+		case "handle":
+			// The head says how much follows, to the reader of the record.
+			for _, part := range []rule{{f.how, a.index, countOne, 0, handleHead, 0, 0}, {f.how, a.index, countOne, 0, handleMost, handleHead, 0}} {
+				if a.entry && (part.at == 0 || !a.exit) {
+					entry = append(entry, part)
+				}
+				if part.flags = ruleExit; a.exit {
+					exit = append(exit, part)
+				}
+			}
+			continue
 		case "sigmaskarg":
 			entry = append(entry, rule{"HowBytes", a.index, countOne, 0, size, 0, 0}, rule{"HowBytes", a.index, countOne, ruleAt, 8, 0, 0})
 			continue
@@ -1297,10 +1363,17 @@ func (w *writer) rules(arch string, word int, args []arg) ([]rule, error) {
 			size = 0
 		}
 		if a.entry {
-			entry = append(entry, rule{f.how, a.index, a.entryCount, flags, size, 0, 0})
+			entry = append(entry, rule{f.how, a.index, a.entryCount, flags, size, skip, 0})
 		}
 		if a.exit {
-			exit = append(exit, rule{f.how, a.index, a.exitCount, flags | ruleExit, size, 0, 0})
+			exit = append(exit, rule{f.how, a.index, a.exitCount, flags | ruleExit, size, skip, 0})
+		}
+		if s := w.values.structs[a.what]; s != nil && a.entry {
+			for _, field := range s.fields {
+				if field.format == "strp" || field.format == "pathp" {
+					entry = append(entry, rule{"HowString", a.index, countOne, ruleAt, 0, ofArch(field.at, arch).offset, 0})
+				}
+			}
 		}
 	}
 	all := append(entry, exit...)

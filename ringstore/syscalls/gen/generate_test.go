@@ -10,7 +10,7 @@ import (
 )
 
 func TestTablesAreUpToDate(t *testing.T) {
-	got, err := generate("../kernel.txt", "../calls.txt", "../values.txt")
+	got, err := generate("../kernel.txt", "../calls.txt", "../values.txt", "../ioctls.txt")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,6 +57,20 @@ func TestRowsAreEnough(t *testing.T) {
 	}
 	if t.Failed() {
 		t.Log(string(source))
+	}
+}
+
+// What has several names is known by those that strace has, where the headers tell.
+func TestNamesOfRequests(t *testing.T) {
+	for want, names := range map[string][]string{
+		"A B":          {"B", "A"},
+		"VIDIOC_S_STD": {"VIDIOC_SUBDEV_S_STD", "VIDIOC_S_STD"},
+		"X_SUBDEV_Y":   {"X_SUBDEV_Y", "__X"},
+		"":             {"KVM_S390_IRQ"},
+	} {
+		if got := strings.Join(known(names), " "); got != want {
+			t.Errorf("known(%v) = %s, want %s", names, got, want)
+		}
 	}
 }
 

@@ -17,9 +17,10 @@ func main() {
 
 func run() int {
 	dir := flag.String("dir", ".", "directory of package syscalls")
-	again := flag.Bool("refresh", false, "write kernel.txt from the running kernel first")
+	again := flag.Bool("refresh", false, "write kernel.txt from the running kernel, and ioctls.txt from the headers first")
 	tracefs := flag.String("tracefs", "/sys/kernel/tracing", "where tracefs is mounted")
 	arm64 := flag.String("arm64", "/usr/aarch64-linux-gnu/include", "kernel headers of arm64 (Debian: linux-libc-dev-arm64-cross)")
+	include := flag.String("include", "/usr/include", "kernel headers of this machine")
 	flag.Parse()
 	path := func(name string) string { return filepath.Join(*dir, name) }
 	if *again {
@@ -27,8 +28,12 @@ func run() int {
 			fmt.Fprintln(os.Stderr, "gen: refresh:", err)
 			return 1
 		}
+		if err := ioctls(path("ioctls.txt"), *include); err != nil {
+			fmt.Fprintln(os.Stderr, "gen: refresh:", err)
+			return 1
+		}
 	}
-	source, err := generate(path("kernel.txt"), path("calls.txt"), path("values.txt"))
+	source, err := generate(path("kernel.txt"), path("calls.txt"), path("values.txt"), path("ioctls.txt"))
 	if err == nil {
 		err = os.WriteFile(path("tables.go"), source, 0o644)
 	}

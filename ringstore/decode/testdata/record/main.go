@@ -279,6 +279,8 @@ func capture(pid int, r syscalls.Rule, args []uint64, ret int64) ringstore.Captu
 		if from = binary.LittleEndian.Uint64(b); from == 0 {
 			return c
 		}
+	} else {
+		from += uint64(r.At)
 	}
 	switch r.How {
 	case syscalls.HowPointers, syscalls.HowEntries:
