@@ -32,7 +32,7 @@ type SwollListing struct {
 		Gid        uint32
 		Comm       [16]int8
 	}
-	Capture [840]uint8
+	Capture [832]uint8
 }
 
 type SwollPending struct {
@@ -123,7 +123,8 @@ type SwollSwollNode struct {
 	Unarmed    uint64
 	AlertsLost uint64
 	Failed     [8]uint64
-	Spare      [3]uint64
+	Fold       uint64
+	Spare      [2]uint64
 	Filter     [16384]uint32
 }
 
@@ -160,9 +161,11 @@ type SwollSwollTask struct {
 	Payload    uint16
 	Place      uint64
 	Row        uint16
-	Spare      [3]uint16
+	Fold       uint16
+	Spare      [2]uint16
+	Last       uint64
 	Args       [6]uint64
-	Capture    [840]uint8
+	Capture    [832]uint8
 }
 
 type SwollSwollVariant struct {

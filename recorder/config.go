@@ -34,6 +34,9 @@ type Config struct {
 
 	DataLimit   int // bytes kept of a data buffer; 0: 64
 	StringLimit int // bytes kept of a string; 0: 256
+	// NoFold lets every call have a record of its own; else a run of the same call, with
+	// the same result, is one with a count.
+	NoFold bool
 
 	// Secrets are masked in all that leaves the rings: dumps, snapshots, verdicts. Nil:
 	// nothing is.
