@@ -58,14 +58,12 @@ __noinline int repeat(struct swoll_task *st, u64 at, u64 end, u64 now)
 	 * pass before such records push anything out. */
 	if (first->tid != record->tid || record->flags & (SWOLL_LONG_DURATION | SWOLL_NO_ENTER | SWOLL_UNFINISHED))
 		return 0;
+	/* In steps in which it was just written: a larger word would have to wait for its parts. */
 #pragma clang loop unroll(disable)
-	for (u32 i = __builtin_offsetof(struct swoll_record, ret); i < FOLD_MAX; i += 8) {
-		if (i + 8 > end) {
-			if (i + 4 <= end && *(u32 *)(base + a + i) != *(u32 *)(base + b + i))
-				return 0;
+	for (u32 i = SWOLL_RECORD_HEAD; i < FOLD_MAX; i += 4) {
+		if (i >= end)
 			break;
-		}
-		if (*(u64 *)(base + a + i) != *(u64 *)(base + b + i))
+		if (*(u32 *)(base + a + i) != *(u32 *)(base + b + i))
 			return 0;
 	}
 	/* The times of a run are told in 32 bits; so it ends after 4.3 s, too. */
@@ -99,21 +97,22 @@ __noinline int repeat(struct swoll_task *st, u64 at, u64 end, u64 now)
 	return 1;
 }
 
-/* Commits a call that returned, `end` bytes that were written at the place, or counts it
- * as another one of a run. */
-static __always_inline void done_call(void *ring, struct place *place, struct swoll_task *st, u64 end, u64 now)
+/* Commits a call that returned, `end` bytes that were written at the place and begin with
+ * `word` and have this result, or counts it as another one of a run. */
+static __always_inline void done_call(void *ring, struct place *place, struct swoll_task *st, u64 word,
+				      s32 ret, u64 end, u64 now)
 {
+	struct swoll_record *last;
 	struct swoll_page *page;
-	u32 index = place->page;
 	u64 at = place->at & IN_PAGE, here;
 
-	if (node.fold && index < shape.pages) {
-		page = ring + (u64)index * SWOLL_PAGE;
+	if (node.fold) {
+		page = ring + below((u64)place->page, shape.pages) * SWOLL_PAGE;
+		last = (void *)page + (st->last & IN_PAGE);
 		here = (page->state & ~((1ull << SWOLL_SEQ_SHIFT) - 1)) | place->lane;
-		/* The cheap test first: the last record is in this page, and begins alike: the
-		 * same call, of the same length and shape. */
-		if (((st->last ^ here) & ~(u64)IN_PAGE) == 0 &&
-		    *(u64 *)((void *)page + (st->last & IN_PAGE)) == *(u64 *)((void *)page + at) &&
+		/* The cheap test first: the thread's last record is in this page, and is of the
+		 * same call, length and shape, with the same result. */
+		if (((st->last ^ here) & ~(u64)IN_PAGE) == 0 && *(u64 *)last == word && last->ret == ret &&
 		    repeat(st, place->at, end, now))
 			return;
 		st->last = here | at;

@@ -1290,7 +1290,7 @@ static __always_inline int write_call(void *ring, struct swoll_task *st, struct 
 	void *next;
 	u32 lane = SWOLL_LANE_RECENT, need, at, head, captures = 0, len, nargs;
 	u32 bytes = shape.bytes;
-	u64 now, start, duration, found, more = 0, yes, error;
+	u64 now, start, duration, found, more = 0, yes, error, word;
 	u8 flags, wide = 0, rules, enters;
 
 	call = call_at(st->row);
@@ -1460,14 +1460,12 @@ static __always_inline int write_call(void *ring, struct swoll_task *st, struct 
 	if (st->flags & SWOLL_TASK_CUT)
 		flags |= SWOLL_CUT;
 	len = (at - place.at + 7) & ~7u;
-	record->len = len;
-	record->kind = SWOLL_CALL;
-	record->flags = flags;
-	record->nr = st->nr;
-	record->wide = wide;
-	record->shape = nargs | captures << 4;
+	/* In one word, which is read again at once. */
+	word = len | SWOLL_CALL << 16 | (u64)flags << 24 | (u64)st->nr << 32 | (u64)wide << 48 |
+	       (u64)(nargs | captures << 4) << 56;
+	*(u64 *)record = word;
 	if (hot)
-		done_call(ring, &place, st, at - place.at, now);
+		done_call(ring, &place, st, word, *(volatile s32 *)again, at - place.at, now);
 	else
 		done(ring, &place, len, now);
 	return 0;

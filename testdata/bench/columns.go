@@ -38,12 +38,16 @@ func (r row) id() string { return r.name }
 const (
 	threadsRow = "threads"
 	redisRow   = "redis"
+	redisTime  = "redis-history"
+	nginxTime  = "nginx-history"
+	pollTime   = "poll-history"
 )
 
 var rows = []row{
 	{"getppid", "getppid", "ns", nil},
 	{"read", "read of 1 byte", "ns", nil},
 	{"write", "write of 64 bytes", "ns", nil},
+	{"lseek", "lseek, elsewhere each time", "ns", nil},
 	{"openclose", "open + close", "ns", nil},
 	{threadsRow, "getppid, %d threads", "ns", nil},
 	{"tar", "tar cf", "ms", []program{{"tar", "apt-get install tar"}}},
@@ -51,6 +55,12 @@ var rows = []row{
 		{"redis-server", "apt-get install redis-server"},
 		{"redis-benchmark", "apt-get install redis-tools"},
 	}},
+	{redisTime, "redis-server, loaded: history in 1 MiB", "s", []program{
+		{"redis-server", "apt-get install redis-server"},
+		{"redis-benchmark", "apt-get install redis-tools"},
+	}},
+	{nginxTime, "nginx, 100 requests/s: history in 1 MiB", "s", []program{{"nginx", "apt-get install nginx"}}},
+	{pollTime, "Python that polls: history in 1 MiB", "s", []program{{"python3", "apt-get install python3"}}},
 }
 
 // A column is a way of watching the worker.
@@ -69,6 +79,7 @@ var columns = []column{
 	{"miss", "miss", "lookup pair", "the same, looking the cgroup up in a BPF hash, in vain"},
 	{"attached", "swolld", "not recorded", "swolld attached, the worker in a cgroup that it does not record"},
 	{"recorded", "swolld", "recorded", "swolld attached, the worker in a cgroup that it records"},
+	{"unfolded", "unfolded", "each call apart", "the same with --fold=false: a run of the same call is not one record"},
 	{"dumped", "swolld", "dumped", "the same, while its history is dumped over and over, the dumps one after the other"},
 	{"ftrace", "ftrace", "ftrace", "a tracefs instance in overwrite mode, raw_syscalls:sys_enter and sys_exit enabled, for all processes"},
 	{"perf", "perf", "perf record", "perf record --overwrite -e 'raw_syscalls:*' -p WORKER"},
@@ -100,6 +111,7 @@ var stages = []stage{
 		return withPair(h.floor.MissEnter, h.floor.MissExit, measure, "miss")
 	}},
 	{"swolld", nil, withSwolld},
+	{"unfolded", nil, withUnfolded},
 	{"ftrace", nil, withFtrace},
 	{"perf", []program{{"perf", "apt-get install linux-perf (Debian) or linux-tools-generic (Ubuntu)"}}, withPerf},
 	{"bpftrace", []program{{"bpftrace", "apt-get install bpftrace"}}, withBpftrace},

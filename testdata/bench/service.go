@@ -90,27 +90,45 @@ func withSwolld(h *harness, measure measurer) (err error) {
 	if _, err := measure("attached"); err != nil {
 		return err
 	}
+	return s.whileRecorded(h, measure, "recorded", func(cgroup string) error {
+		return s.whileDumped(h, cgroup, func() error {
+			_, err := measure("dumped")
+			return err
+		})
+	})
+}
+
+// withUnfolded measures the column of a swolld that keeps each call apart.
+func withUnfolded(h *harness, measure measurer) (err error) {
+	s, err := startService(h, "--fold=false")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.stop()) }()
+	return s.whileRecorded(h, measure, "unfolded", nil)
+}
+
+// whileRecorded measures a column in a cgroup that is recorded, then calls more, if there
+// is more.
+func (s *service) whileRecorded(h *harness, measure measurer, column string, more func(cgroup string) error) error {
 	return withContainer(h, func(cgroup string) (err error) {
 		if err := h.moveWorker(cgroup); err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, h.moveWorker(h.plain)) }()
-		r, err := measure("recorded")
+		r, err := measure(column)
 		if err != nil {
 			return err
 		}
 		// A figure for a recorder that recorded nothing would be a fine figure.
 		ring, err := s.recorded(h, cgroup)
 		if made := ring.Records + ring.Overwritten; err == nil && made < r.Calls {
-			err = fmt.Errorf("swolld made %d records of %d calls, lost: %v", made, r.Calls, ring.Lost)
+			err = fmt.Errorf("swolld recorded %d of %d calls, lost: %v", made, r.Calls, ring.Lost)
 		}
-		if err != nil {
+		if err != nil || more == nil {
 			return err
 		}
-		return s.whileDumped(h, cgroup, func() error {
-			_, err := measure("dumped")
-			return err
-		})
+		return more(cgroup)
 	})
 }
 
