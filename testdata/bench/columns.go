@@ -41,6 +41,7 @@ const (
 	redisTime  = "redis-history"
 	nginxTime  = "nginx-history"
 	pollTime   = "poll-history"
+	waitTime   = "wait-history"
 )
 
 var rows = []row{
@@ -51,16 +52,17 @@ var rows = []row{
 	{"openclose", "open + close", "ns", nil},
 	{threadsRow, "getppid, %d threads", "ns", nil},
 	{"tar", "tar cf", "ms", []program{{"tar", "apt-get install tar"}}},
-	{redisRow, "redis-server, a record", "bytes", []program{
+	{redisRow, "redis-server, a call", "bytes", []program{
 		{"redis-server", "apt-get install redis-server"},
 		{"redis-benchmark", "apt-get install redis-tools"},
 	}},
-	{redisTime, "redis-server, loaded: history in 1 MiB", "s", []program{
+	{redisTime, "redis-server under load: history in 1 MiB", "s", []program{
 		{"redis-server", "apt-get install redis-server"},
 		{"redis-benchmark", "apt-get install redis-tools"},
 	}},
 	{nginxTime, "nginx, 100 requests/s: history in 1 MiB", "s", []program{{"nginx", "apt-get install nginx"}}},
-	{pollTime, "Python that polls: history in 1 MiB", "s", []program{{"python3", "apt-get install python3"}}},
+	{pollTime, "Python, poll of 1 ms: history in 1 MiB", "s", []program{{"python3", "apt-get install python3"}}},
+	{waitTime, "Python, stat and sleep of 1 ms: history in 1 MiB", "s", []program{{"python3", "apt-get install python3"}}},
 }
 
 // A column is a way of watching the worker.
