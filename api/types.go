@@ -69,8 +69,8 @@ type Container struct {
 // A Ring says how much history there is.
 type Ring struct {
 	Bytes       int64       `json:"bytes"`       // its memory
-	Records     uint64      `json:"records"`     // that it holds
-	Overwritten uint64      `json:"overwritten"` // that it held, and that newer ones replaced
+	Records     uint64      `json:"records"`     // calls and events that it holds
+	Overwritten uint64      `json:"overwritten"` // those that it held, and that newer ones replaced
 	Lost        Map[uint64] `json:"lost"`        // that were never written, by cause
 	// Start of the oldest and the newest record, and of the time from which no record is
 	// missing. Left out where there is none.

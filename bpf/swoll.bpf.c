@@ -526,6 +526,7 @@ static __always_inline void done(void *ring, struct place *place, u32 len, u64 n
 	release(place->cursor, place->lane);
 }
 
+#include "fold.h"
 
 /* Writes the record that was built in this CPU's scratch. */
 __noinline int emit(u32 ring_index, u32 lane, u64 now, u32 len)
@@ -647,6 +648,7 @@ static __noinline struct swoll_task *find_task(struct task_struct *task, u64 cgr
 	st->ring = arm->ring;
 	st->cgroup = cgroup;
 	st->generation = generation;
+	st->last = 0;
 	if (st->payload > payload_of(control)) {
 		/* Consent was withdrawn, maybe while the task was in a call. What it
 		 * captured earlier must go, too: write_call() copies whole words. */
@@ -843,6 +845,16 @@ static __always_inline int used_by(struct swoll_capture *head)
 	return (SWOLL_CAPTURE_HEAD + at_most(head->len, SWOLL_MAX_LIMIT) + 3) & ~3u;
 }
 
+/* Clears what pads the last word of `len` bytes. It stands in the ring, where something
+ * else was before, and repeat() compares it. */
+static __always_inline void pad_word(u8 *data, u64 len)
+{
+	u32 *last = (u32 *)(data + at_most(len & ~3ull, SWOLL_MAX_LIMIT - 4));
+
+	if (len & 3)
+		*last &= (1u << (len & 3) * 8) - 1;
+}
+
 /* What the following two return beside the count. */
 #define COUNT_FAULT 0x80000000u
 
@@ -1007,6 +1019,7 @@ __noinline int gather(struct capture_room *to, u64 rule, s64 ret)
 	if (count > MAX_PIECES)
 		head->status |= SWOLL_CAPTURE_CUT;
 out:
+	pad_word(to->bytes + SWOLL_CAPTURE_HEAD, head->len);
 	return used_by(head);
 }
 
@@ -1074,6 +1087,8 @@ __noinline int capture(struct capture_room *to, u64 from, u64 count, u64 rule, u
 			status |= SWOLL_CAPTURE_FAULT;
 		} else if (n > 0) {
 			len = n - 1;
+			if (flags & SWOLL_RULE_EXIT)
+				pad_word(data, len);
 			if (len + 1 >= max) {
 				/* Full: only the byte behind tells whether that was all. */
 				u8 next = 1;
@@ -1120,6 +1135,8 @@ __noinline int capture(struct capture_room *to, u64 from, u64 count, u64 rule, u
 		}
 		bytes = at_most(bytes, SWOLL_MAX_LIMIT);
 		if (bytes) {
+			/* What pads the last word is part of what repeat() compares. */
+			*(u32 *)(data + (at_most(bytes, SWOLL_MAX_LIMIT - 4) & ~3ull)) = 0;
 			if (bpf_probe_read_user(data, bytes, (void *)from))
 				status |= SWOLL_CAPTURE_FAULT;
 			else
@@ -1334,7 +1351,7 @@ static __always_inline int write_call(void *ring, struct swoll_task *st, struct 
 	void *next;
 	u32 lane = SWOLL_LANE_RECENT, need, at, head, captures = 0, len, nargs;
 	u32 bytes = shape.bytes;
-	u64 now, start, duration, found, more = 0, yes, error;
+	u64 now, start, duration, found, more = 0, yes, error, word;
 	u8 flags, wide = 0, rules, enters;
 
 	call = call_at(st->row);
@@ -1407,6 +1424,7 @@ static __always_inline int write_call(void *ring, struct swoll_task *st, struct 
 	}
 	if (unlikely(!(found & PLACE_FOUND))) {
 		lose(ring, found - 1);
+		st->last = 0;
 		return 0;
 	}
 	*(volatile u64 *)&st->place = found | more | (u64)flags << 50 | (u64)(head / 4) << 58;
@@ -1503,17 +1521,19 @@ static __always_inline int write_call(void *ring, struct swoll_task *st, struct 
 	if (st->flags & SWOLL_TASK_CUT)
 		flags |= SWOLL_CUT;
 	len = (at - place.at + 7) & ~7u;
-	record->len = len;
-	record->kind = SWOLL_CALL;
-	record->flags = flags;
-	record->nr = st->nr;
-	record->wide = wide;
-	record->shape = nargs | captures << 4;
-	done(ring, &place, len, now);
+	/* In one word, which is read again at once. */
+	word = len | SWOLL_CALL << 16 | (u64)flags << 24 | (u64)st->nr << 32 | (u64)wide << 48 |
+	       (u64)(nargs | captures << 4) << 56;
+	*(u64 *)record = word;
+	if (hot)
+		done_call(ring, &place, st, word, *(volatile s32 *)again, at - place.at, now);
+	else
+		done(ring, &place, len, now);
 	return 0;
 drop:
 	release(place.cursor, place.lane);
 	lose(ring, SWOLL_LOST_TOO_LONG);
+	st->last = 0;
 	return 0;
 }
 
@@ -1533,6 +1553,7 @@ __noinline int write_odd_call(struct swoll_task *st, s64 ret, u32 how)
 	ring = ring_at(st->ring);
 	if (!ring)
 		return 0;
+	st->last = 0;
 	return write_call(ring, st, bpf_get_current_task_btf(), ret, how == ODD_RETURN, how == ODD_UNFINISHED, false, 0);
 }
 
@@ -1560,6 +1581,7 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 			write_odd_call(st, 0, ODD_UNFINISHED);
 		else
 			lose(ring, SWOLL_LOST_FROZEN);
+		st->last = 0;
 		goto out;
 	}
 	if (unlikely(!(flags & SWOLL_TASK_RUNNING))) {
@@ -1607,6 +1629,7 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 		if (scratch)
 			write_event(st->ring, task, &scratch->event, SWOLL_CRED, sizeof(scratch->event),
 				    SWOLL_LANE_LIFE, bpf_ktime_get_ns());
+		st->last = 0;
 	}
 out:
 	/* Only now: until the record is committed the call counts as running. */
@@ -1641,6 +1664,7 @@ int BPF_PROG(sched_process_fork, struct task_struct *parent, struct task_struct 
 	control = control_of(ring);
 	if (control->flags & (SWOLL_FROZEN | SWOLL_DYING))
 		return 0;
+	st->last = 0;
 	scratch->fork.child_tid = child->pid;
 	scratch->fork.child_tgid = child->tgid;
 	write_event(st->ring, task, &scratch->event, SWOLL_FORK, sizeof(scratch->fork),
@@ -1683,6 +1707,7 @@ int BPF_PROG(sched_process_exec, struct task_struct *p, int old_pid, struct linu
 	see_first(control, task->tgid, is_init(task) ? SWOLL_FIRST_INIT : SWOLL_FIRST_EXEC);
 	if (control->flags & (SWOLL_FROZEN | SWOLL_DYING))
 		return 0;
+	st->last = 0;
 	scratch->exec.old_tid = old_pid;
 	scratch->exec.pad = 0;
 	head = (void *)(&scratch->exec + 1);
@@ -1897,6 +1922,7 @@ int BPF_PROG(signal_deliver, int sig, struct kernel_siginfo *info, struct k_siga
 	if (!ring || !scratch)
 		return 0;
 	control = control_of(ring);
+	st->last = 0;
 	now = bpf_ktime_get_ns();
 	scratch->signal.code = 0;
 	scratch->signal.error = 0;
@@ -2404,6 +2430,8 @@ struct swoll_types {
 	struct swoll_page page;
 	struct swoll_record record;
 	struct swoll_capture capture;
+	struct swoll_fold fold;
+	struct swoll_repeats repeats;
 	struct swoll_fork fork;
 	struct swoll_exec exec;
 	struct swoll_exit exit;

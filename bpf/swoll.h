@@ -20,8 +20,8 @@ enum swoll_sizes {
 	SWOLL_SLOT = 128,	   /* bytes of struct swoll_slot */
 	SWOLL_NAME = 128,	   /* bytes of a cgroup's name, with its NUL */
 	SWOLL_COMM = 16,	   /* bytes of a task's name, with its NUL */
-	SWOLL_CAPTURE = 840,	   /* bytes of captures that one call can hold at entry */
-	SWOLL_CAPTURE_START = 456, /* no capture begins behind this; so the last one fits */
+	SWOLL_CAPTURE = 832,	   /* bytes of captures that one call can hold at entry */
+	SWOLL_CAPTURE_START = 448, /* no capture begins behind this; so the last one fits */
 	SWOLL_CAPTURE_HEAD = 4,	   /* bytes of struct swoll_capture */
 	SWOLL_CALL_CAPTURES = 10,   /* captures that one call can have */
 	SWOLL_CALLS = 1024,	   /* rows of the call table, per ABI */
@@ -71,6 +71,7 @@ enum swoll_kind {
 	SWOLL_EXIT,		/* struct swoll_exit */
 	SWOLL_SIGNAL,		/* struct swoll_signal */
 	SWOLL_CRED,		/* struct swoll_event: the task's ids or name changed */
+	SWOLL_FOLD,		/* struct swoll_fold: the same call again, many times */
 	SWOLL_KINDS,
 };
 
@@ -157,6 +158,29 @@ enum swoll_capture_status {
 	SWOLL_CAPTURE_LATE = 4,	 /* read at exit though it belongs to the entry */
 	SWOLL_CAPTURE_EXIT = 8,	 /* filled by the kernel, read at exit */
 	SWOLL_CAPTURE_NONE = 16, /* not read: payloads are off */
+};
+
+/*
+ * A run: how often a thread made a call again, with the same arguments, captures and
+ * result, and no other call in between. It stands behind the call's record, in the same
+ * page, and is written over as the run goes on.
+ *
+ * A writer fills in the element of `at` that `count` does not select, then stores `count`.
+ * So who reads `count`, the element that it selects, and the same `count` again has what
+ * belongs together, wherever the writer was stopped.
+ */
+struct swoll_repeats {
+	__u32 end;	/* when the last one returned, ns after the start of the first call */
+	__u32 total;	/* duration of all but the first call, ns */
+};
+struct swoll_fold {
+	__u16 len;
+	__u8 kind;
+	__u8 flags;
+	__u32 of;	/* where in the page the call's record begins */
+	__u32 count;	/* calls besides the first, from 1 */
+	__u32 second;	/* when the second one began, ns after the start of the first */
+	struct swoll_repeats at[2]; /* by the lowest bit of `count` */
 };
 
 /* Head of every record that is not a call: who, besides swoll_record. */
@@ -262,7 +286,7 @@ enum swoll_death_flag {
 struct swoll_cursor {
 	__u32 page;	/* the open page, ring-relative, from 1; 0: none */
 	__u32 busy;	/* somebody is writing through this cursor */
-	__u64 records;	/* written so far; numbers the next record */
+	__u64 records;	/* calls and events written so far; numbers the next record */
 };
 struct swoll_slot {
 	struct swoll_cursor lane[SWOLL_LANES];
@@ -362,7 +386,7 @@ struct swoll_node {
 	__u32 turns;	  /* the last turn that was given to a set of programs, from 1 */
 	__u32 handover;	  /* 1: an event may just be seen by two sets, of which the first has
 			   * recorded it */
-	__u64 spare;
+	__u64 fold;	  /* 1: runs of the same call are folded */
 	__u32 filter[SWOLL_FILTER]; /* recorded cgroups by the low bits of their id */
 };
 enum swoll_place {
@@ -447,7 +471,10 @@ struct swoll_task {
 	__u16 payload;	  /* bytes of a data buffer that may be read; as its ring says */
 	__u64 place;	  /* scratch of the writer */
 	__u16 row;	  /* of the call table */
-	__u16 spare[3];
+	__u16 fold;	  /* where in the page of `last` its swoll_fold is; 0: it has none */
+	__u16 spare[2];
+	__u64 last;	  /* the thread's last record, if it is a call that may be made again:
+			   * page seq << SWOLL_SEQ_SHIFT | offset in the page | lane; 0: none */
 	__u64 args[6];
 	__u8 capture[SWOLL_CAPTURE];
 };
@@ -551,6 +578,8 @@ enum swoll_capture_count {
 _Static_assert(sizeof(struct swoll_page) == SWOLL_PAGE_HEAD, "page head");
 _Static_assert(sizeof(struct swoll_record) == SWOLL_RECORD_HEAD + 4, "record head");
 _Static_assert(sizeof(struct swoll_capture) == SWOLL_CAPTURE_HEAD, "capture head");
+/* It replaces a record that is there already, of which none is shorter. */
+_Static_assert(sizeof(struct swoll_fold) == 32, "fold");
 _Static_assert(sizeof(struct swoll_slot) == SWOLL_SLOT, "slot");
 /* The kernel puts 80 bytes before it; more would take twice the memory. */
 _Static_assert(sizeof(struct swoll_task) <= 1024 - 80, "task storage");

@@ -32,7 +32,7 @@ type SwollListing struct {
 		Gid        uint32
 		Comm       [16]int8
 	}
-	Capture [840]uint8
+	Capture [832]uint8
 }
 
 type SwollPending struct {
@@ -126,7 +126,7 @@ type SwollSwollNode struct {
 	Programs   uint64
 	Turns      uint32
 	Handover   uint32
-	Spare      uint64
+	Fold       uint64
 	Filter     [16384]uint32
 }
 
@@ -163,9 +163,11 @@ type SwollSwollTask struct {
 	Payload    uint16
 	Place      uint64
 	Row        uint16
-	Spare      [3]uint16
+	Fold       uint16
+	Spare      [2]uint16
+	Last       uint64
 	Args       [6]uint64
-	Capture    [840]uint8
+	Capture    [832]uint8
 }
 
 type SwollSwollVariant struct {

@@ -38,6 +38,9 @@ type Config struct {
 	// or of a group or class of calls. Where several limits concern a buffer, the smallest
 	// holds.
 	PayloadCalls map[string]int
+	// NoFold lets every call have a record of its own; else a run of the same call, with
+	// the same result, is one with a count.
+	NoFold bool
 
 	// Secrets are masked in all that leaves the rings: dumps, snapshots, verdicts. Nil:
 	// nothing is.

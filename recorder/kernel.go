@@ -113,6 +113,7 @@ func (k *kernel) open(cfg Config, h hierarchy) error {
 			"rings", k.shape.Rings, "ringBytes", k.shape.Bytes)
 	}
 	k.adopted = true
+	k.setFold(!cfg.NoFold)
 	return k.renew(cfg, found.disturbed)
 }
 
@@ -164,6 +165,7 @@ func (k *kernel) build(cfg Config, h hierarchy) error {
 	node := k.nodeState()
 	node.Turns, node.Programs = first, hash
 	atomic.StoreUint64(&node.Generation, first<<layout.SizesTurn)
+	k.setFold(!cfg.NoFold)
 	for i := range shape.Rings {
 		if err := k.maps["pool"].Update(nil, i, ebpf.UpdateAny); err != nil {
 			return fmt.Errorf("filling the pool of rings: %w", err)
@@ -359,6 +361,18 @@ func (k *kernel) recordedInto(ring uint32, life uint64) (ids []uint64, err error
 		return nil, fmt.Errorf("listing recorded cgroups: %w", err)
 	}
 	return ids, nil
+}
+
+// setFold says whether runs of the same call are folded from now on. Where that changes,
+// threads forget what they called last: it may not be what they called last any more.
+func (k *kernel) setFold(on bool) {
+	var fold uint64
+	if on {
+		fold = 1
+	}
+	if atomic.SwapUint64(&k.nodeState().Fold, fold) != fold {
+		k.invalidate()
+	}
 }
 
 // invalidate makes every task look its cgroup up again.

@@ -28,6 +28,7 @@ type Event struct {
 	// Unfinished one was never made: a seccomp filter ended the thread that was about to.
 	NoEnter  bool
 	Captures []Capture
+	Run      *Run // the thread made the call again at once; nil: it did not
 
 	// Who, as far as the history tells; Known says whether UID, GID and Comm are.
 	Known    bool
@@ -39,6 +40,37 @@ type Event struct {
 	Exec   *Exec
 	Exit   *Exit
 	Signal *Signal
+}
+
+// A Run is one call that a thread made several times, with the same arguments, captures and
+// result, and with nothing else in between: the event is the first of these calls, and its
+// Start and Duration are those of the first.
+type Run struct {
+	// Count is how many calls there were, the first included: 2 or more. Of a run that was
+	// going on while it was copied, these may be some that were made just after
+	// [History.Now]; then so is Last.
+	Count uint64
+	Last  int64 // when the last of them returned, ns of CLOCK_MONOTONIC
+	Total int64 // durations of all of them, ns
+}
+
+// Calls returns for how many calls, or other events, e stands: 1, or those of its run.
+func (e *Event) Calls() uint64 {
+	if e.Run != nil {
+		return e.Run.Count
+	}
+	return 1
+}
+
+// End returns when a call returned, of a run the last one; of what has no end, its Start.
+func (e *Event) End() int64 {
+	switch {
+	case e.Run != nil:
+		return e.Run.Last
+	case e.Kind != KindCall || e.NoEnter || e.Unfinished:
+		return e.Start
+	}
+	return e.Start + max(e.Duration, 0)
 }
 
 // Kind is what an Event is.

@@ -30,6 +30,10 @@ func checkEvents(t *testing.T, h *History) {
 		if e.Seq == 0 {
 			continue // as of the instant it has no record
 		}
+		if r := e.Run; r != nil && (r.Count < 2 || r.Last < e.Start || r.Total < e.Duration || e.Kind != KindCall) {
+			t.Fatalf("event %d has an impossible run: %+v", i, r)
+		}
+		e.Run = nil // a record of its own
 		b := appendRecord(nil, &e)
 		if recordLen(b) != len(b) {
 			t.Fatalf("event %d cannot have been written: %+v", i, e)
@@ -62,6 +66,14 @@ func FuzzWalk(f *testing.F) {
 	k.call(5, 100, 110)
 	f.Add(bytes.Clone(k.bytes[recent:][:layout.SizesPage]), true)
 	f.Add([]byte{}, true)
+	k, _ = newKernel(f, shape)
+	k.or(k.control+layout.RingAtFlags, layout.RingFlagBootDone)
+	u := &runner{tid: 5}
+	for n := range 40 {
+		u.call(k, 0, 2+n/6*3) // all of lane recent
+	}
+	f.Add(bytes.Clone(k.bytes[recent:][:layout.SizesPage]), false)
+	f.Add(bytes.Clone(k.bytes[recent:][:layout.SizesPage]), true)
 	f.Fuzz(func(t *testing.T, data []byte, head bool) {
 		k, ring := newKernel(t, shape)
 		used := copy(k.bytes[recent:][:layout.SizesPage], data) &^ 7
@@ -83,7 +95,11 @@ func FuzzWalk(f *testing.F) {
 		// page, up to what is no record; padding apart, which says nothing.
 		at := recent + layout.SizesPageHead
 		for n := uint64(0); n < h.Held[LaneRecent]; n++ {
-			size := int(le.Uint16(k.bytes[at:]))
+			b := k.bytes[at:]
+			size := int(le.Uint16(b))
+			if recordKind(b) == kindFold {
+				n += parseFold(b).count - 1
+			}
 			if at += size; size < layout.SizesRecordHead || at > recent+used {
 				t.Fatalf("record %d of %d ends %d bytes behind the page's start, %d are used", n, h.Held[LaneRecent], at-recent, used)
 			}

@@ -112,15 +112,15 @@ type History struct {
 	// are among them, Unfinished. A history that streams has none here: see All.
 	Events []Event
 	// Now is the instant: nothing that started later is in Events, but for the exits of a
-	// process whose death froze the ring. ns CLOCK_MONOTONIC.
+	// process whose death froze the ring, and the last calls of a Run. ns CLOCK_MONOTONIC.
 	Now int64
 	// CompleteSince: every call that started at or after it is in Events, losses
 	// (Meta.Lost) excepted. LaneCompleteSince is the same for the records of each lane.
 	CompleteSince     int64
 	LaneCompleteSince [Lanes]int64
-	Held              [Lanes]uint64 // records in Events, without the running calls
-	Overwritten       [Lanes]uint64 // records that were written and are gone
-	Oldest, Newest    int64         // Start of the first and last event; 0 if there is none
+	Held              [Lanes]uint64 // calls and events in Events, all of each Run, without the running calls
+	Overwritten       [Lanes]uint64 // calls and events that were written and are gone
+	Oldest, Newest    int64         // Start of the first and last event, or the end of a Run; 0 if there is none
 	// Damaged counts the pages with something in them that is no record; what stands
 	// behind it is left out.
 	Damaged int
@@ -140,9 +140,14 @@ type Takeover struct {
 }
 
 // Complete tells whether e stands where its lane is complete. A default dump leaves
-// out the events for which it is false.
+// out the events for which it is false. A Run counts by its last call: of the calls that
+// began since then none is left out.
 func (h *History) Complete(e *Event) bool {
-	return e.Seq == 0 || e.Start >= h.LaneCompleteSince[e.Lane]
+	since := e.Start
+	if e.Run != nil {
+		since = e.Run.Last
+	}
+	return e.Seq == 0 || since >= h.LaneCompleteSince[e.Lane]
 }
 
 // All yields the events in their order, each time that it is asked. Those of a history that

@@ -121,8 +121,21 @@ type span struct {
 	partial bool // others may follow that are neither here nor overwritten
 }
 
+// A marks says of each place in a page, in steps of 8 bytes, whether it has them.
+type marks [layout.SizesPage / 8 / 64]uint64
+
+func (m *marks) set(at int) { m[at/512] |= 1 << (at / 8 % 64) }
+
+// take tells whether at has a mark, and removes it.
+func (m *marks) take(at int) bool {
+	bit := uint64(1) << (at / 8 % 64)
+	had := m[at/512]&bit != 0
+	m[at/512] &^= bit
+	return had
+}
+
 // scan visits the records of the image, page by page, and returns its figures. n numbers
-// the records of a page; start is that of the record.
+// the records of a page; start is that of the record. A fold comes after its call, once.
 func (img *Image) scan(visit func(page, at, n int, start int64)) Stat {
 	stat := Stat{Lost: lostOf(img.control)}
 	if le.Uint32(img.control[layout.RingAtFlags:])&layout.RingFlagFrozen != 0 {
@@ -154,19 +167,39 @@ func (img *Image) scan(visit func(page, at, n int, start int64)) Stat {
 		}
 		stat.Bytes += uint64(len(page.b))
 		n, at := 0, layout.SizesPageHead
+		made := head.first // calls and events, of which a fold has many
+		var calls marks
 		for at < len(page.b) {
 			size := recordLen(page.b[at:])
 			if size == 0 {
 				break
 			}
 			b := page.b[at : at+size]
-			if img.holds(b) {
-				stat.Held[page.lane]++
-				start := recordStart(b)
-				oldest, newest = min(oldest, start), max(newest, start)
+			var start int64
+			if recordKind(b) == kindFold {
+				of := foldOf(b)
+				if !calls.take(of) {
+					break
+				}
+				f := parseFold(b)
+				made += f.count
+				if first := page.b[of:]; img.folds(first, f) {
+					stat.Held[page.lane] += f.count
+					newest = max(newest, min(recordStart(first)+f.end, img.instant))
+				}
+			} else {
+				made++
+				start = recordStart(b)
+				if img.holds(b) {
+					stat.Held[page.lane]++
+					oldest, newest = min(oldest, start), max(newest, start)
+				}
+				if foldable(b) {
+					calls.set(at)
+				}
 			}
 			if visit != nil {
-				visit(i, at, n, recordStart(b))
+				visit(i, at, n, start)
 			}
 			at += size
 			n++
@@ -176,7 +209,7 @@ func (img *Image) scan(visit func(page, at, n int, start int64)) Stat {
 			destroyed[page.lane] = max(destroyed[page.lane], head.last)
 		}
 		spans = append(spans, span{
-			lane: page.lane, slot: head.slot, first: head.first, end: head.first + uint64(n),
+			lane: page.lane, slot: head.slot, first: head.first, end: made,
 			partial: stateOpen(state) || at < len(page.b),
 		})
 	}
@@ -281,6 +314,12 @@ func (img *Image) Senders() []uint64 {
 // maxSenders bounds what Senders returns.
 const maxSenders = 64
 
+// folds tells whether the call of the record first was made again, which f tells, as of
+// the instant. How many of these calls began later f does not tell.
+func (img *Image) folds(first []byte, f fold) bool {
+	return img.holds(first) && recordStart(first)+f.second <= img.instant
+}
+
 // Stat returns the image's figures.
 func (img *Image) Stat() Stat { return img.scan(nil) }
 
@@ -292,11 +331,20 @@ type ref struct {
 	at, n uint16
 }
 
+// hasRun is set in a ref's at, which is a multiple of 8, where the call has a fold.
+const hasRun = 1
+
+func (r ref) offset() int { return int(r.at &^ hasRun) }
+
+// key names a place in an image.
+func (r ref) key() uint64 { return uint64(r.page)<<16 | uint64(r.offset()) }
+
 // index is the order of an image's events.
 type index struct {
 	img   *Image
 	refs  []ref
-	calls []*Running // those of the running tasks that are events
+	calls []*Running      // those of the running tasks that are events
+	folds map[uint64]fold // of calls, by their ref's key
 	ids   *identities
 	stat  Stat
 }
@@ -310,6 +358,10 @@ func newIndex(img *Image) *index {
 	x.refs = make([]ref, 0, records)
 	x.stat = img.scan(func(page, at, n int, start int64) {
 		b := img.pages[page].b[at:]
+		if recordKind(b) == kindFold {
+			x.addFold(page, b)
+			return
+		}
 		if img.status(b) == statusLater {
 			return
 		}
@@ -322,6 +374,24 @@ func newIndex(img *Image) *index {
 	x.addRunning()
 	x.ids.done()
 	return x
+}
+
+// addFold adds the fold b to its call, which was added before it.
+func (x *index) addFold(page int, b []byte) {
+	f := parseFold(b)
+	if !x.img.folds(x.img.pages[page].b[foldOf(b):], f) {
+		return
+	}
+	for i := len(x.refs) - 1; i >= 0 && int(x.refs[i].page) == page; i-- {
+		if r := &x.refs[i]; r.offset() == foldOf(b) {
+			if x.folds == nil {
+				x.folds = make(map[uint64]fold)
+			}
+			x.folds[r.key()] = f
+			r.at |= hasRun
+			return
+		}
+	}
 }
 
 func (x *index) sort() {
@@ -342,10 +412,21 @@ func (x *index) seq(r ref) uint64 {
 
 // addRunning adds the running calls that have no record.
 func (x *index) addRunning() {
+	var runs map[uint32]int64 // thread -> when the last call of its last run returned
+	if len(x.img.running) > 0 && len(x.folds) > 0 {
+		runs = make(map[uint32]int64)
+		for key, f := range x.folds {
+			first := x.img.pages[key>>16].b[key&0xffff:]
+			tid := recordTID(first)
+			runs[tid] = max(runs[tid], recordStart(first)+f.end)
+		}
+	}
 	for i := range x.img.running {
 		r := &x.img.running[i]
 		x.ids.addRunning(r)
-		if r.InCall && r.Start <= x.img.instant && !x.recorded(r) {
+		// What returned after it began was it, or came later.
+		counted := runs[r.TID] > r.Start
+		if r.InCall && r.Start <= x.img.instant && !counted && !x.recorded(r) {
 			x.calls = append(x.calls, r)
 		}
 	}
@@ -380,7 +461,7 @@ func (x *index) recorded(r *Running) bool {
 		if ref.start != r.Start {
 			return false
 		}
-		if b := x.img.pages[ref.page].b[ref.at:]; recordTID(b) == r.TID && recordKind(b) == KindCall {
+		if b := x.img.pages[ref.page].b[ref.offset():]; recordTID(b) == r.TID && recordKind(b) == KindCall {
 			return true
 		}
 	}
@@ -396,7 +477,7 @@ func (x *index) all(a *arena, yield func(*Event) bool) {
 			e, calls = calls[0].event(), calls[1:]
 		} else {
 			page := &x.img.pages[r.page]
-			b := page.b[r.at:]
+			b := page.b[r.offset():]
 			a.decode(b, &e)
 			e.Lane, e.Seq = page.lane, x.img.seq(page, int(r.n))
 			if e.Kind == KindCall {
@@ -404,6 +485,9 @@ func (x *index) all(a *arena, yield func(*Event) bool) {
 					e.unfinish()
 				}
 				x.ids.name(&e)
+				if r.at&hasRun != 0 {
+					a.run(&e, x.folds[r.key()])
+				}
 			}
 		}
 		if !yield(&e) {
@@ -433,7 +517,7 @@ func (img *Image) Stream(meta Meta) (*History, iter.Seq[*Event]) {
 	h := img.header(meta, &x.stat)
 	h.Stream, h.Takeovers = x.events, x.ids.takeovers
 	if n := len(x.refs); n > 0 {
-		h.Oldest, h.Newest = x.refs[0].start, x.refs[n-1].start
+		h.Oldest, h.Newest = x.refs[0].start, max(x.refs[n-1].start, x.stat.Newest)
 	}
 	return h, x.events
 }
@@ -443,7 +527,7 @@ func (x *index) events(yield func(*Event) bool) {
 	var a arena
 	x.all(&a, func(e *Event) bool {
 		more := yield(e)
-		a.args, a.captures = a.args[:0], a.captures[:0]
+		a.args, a.captures, a.runs = a.args[:0], a.captures[:0], a.runs[:0]
 		return more
 	})
 }
@@ -461,18 +545,18 @@ func (img *Image) History(meta Meta) *History {
 	h.Events = make([]Event, 0, len(x.refs))
 	args, captures := 0, 0
 	for _, r := range x.refs {
-		if r.page >= 0 && recordKind(img.pages[r.page].b[r.at:]) == KindCall {
-			shape := img.pages[r.page].b[int(r.at)+layout.RecordAtShape]
+		if r.page >= 0 && recordKind(img.pages[r.page].b[r.offset():]) == KindCall {
+			shape := img.pages[r.page].b[r.offset()+layout.RecordAtShape]
 			args += int(shape & 15)
 			captures += int(shape >> 4)
 		}
 	}
-	a := arena{args: make([]uint64, 0, args), captures: make([]Capture, 0, captures)}
+	a := arena{args: make([]uint64, 0, args), captures: make([]Capture, 0, captures), runs: make([]Run, 0, len(x.folds))}
 	x.all(&a, func(e *Event) bool {
 		h.Events = append(h.Events, *e)
 		return true
 	})
-	h.Oldest, h.Newest = h.Events[0].Start, h.Events[len(h.Events)-1].Start
+	h.Oldest, h.Newest = h.Events[0].Start, max(h.Events[len(h.Events)-1].Start, x.stat.Newest)
 	return h
 }
 

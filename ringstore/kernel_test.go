@@ -1,6 +1,7 @@
 package ringstore
 
 import (
+	"bytes"
 	"fmt"
 	"runtime"
 	"sync/atomic"
@@ -121,27 +122,42 @@ func (k *kernel) takePage(c *kernelCursor, lane Lane, slot int, now int64) bool 
 
 // write writes a record as the CPU; it tells whether it did.
 func (k *kernel) write(cpu int, lane Lane, now int64, record []byte) bool {
+	return k.writeBy(nil, cpu, lane, now, record)
+}
+
+// A kernelThread is what the kernel side remembers of a thread that may make its last call
+// again: where its record is.
+type kernelThread struct {
+	page, at, fold int // page: 1 + index; 0: none
+	seq            uint64
+}
+
+// writeBy is write for a thread whose runs are folded; nil: they are not.
+func (k *kernel) writeBy(t *kernelThread, cpu int, lane Lane, now int64, record []byte) bool {
 	if k.mem.load(k.control+layout.RingAtFlags)&layout.RingFlagBootDone == 0 {
-		if k.writeLane(cpu, LaneBoot, now, record) < 0 {
+		if k.writeLane(t, cpu, LaneBoot, now, record) < 0 {
 			return true
 		}
 	}
-	cause := k.writeLane(cpu, lane, now, record)
+	cause := k.writeLane(t, cpu, lane, now, record)
 	if cause >= 0 {
 		k.lose(cpu, cause)
+		if t != nil {
+			t.page = 0
+		}
 	}
 	return cause < 0
 }
 
 // writeLane returns the cause of loss, or -1.
-func (k *kernel) writeLane(cpu int, lane Lane, now int64, record []byte) int {
+func (k *kernel) writeLane(t *kernelThread, cpu int, lane Lane, now int64, record []byte) int {
 	shape := k.shape.Lane[lane]
 	slot := cpu & int(shape.Mask)
 	c := &k.cursors[slot][lane]
 	for range 4 {
 		if c.busy.CompareAndSwap(false, true) {
 			defer c.busy.Store(false)
-			return k.writeCursor(c, lane, slot, now, record)
+			return k.writeCursor(t, c, lane, slot, now, record)
 		}
 		slot = (slot + 1) & int(shape.Mask)
 		c = &k.cursors[slot][lane]
@@ -149,7 +165,7 @@ func (k *kernel) writeLane(cpu int, lane Lane, now int64, record []byte) int {
 	return layout.LostBusy
 }
 
-func (k *kernel) writeCursor(c *kernelCursor, lane Lane, slot int, now int64, record []byte) int {
+func (k *kernel) writeCursor(t *kernelThread, c *kernelCursor, lane Lane, slot int, now int64, record []byte) int {
 	if c.page > 0 {
 		state := k.mem.load((c.page - 1) * layout.SizesPage)
 		handedOut := k.mem.load(k.control + layout.RingAtLane + int(lane)*layout.SizeofLaneState)
@@ -162,10 +178,18 @@ func (k *kernel) writeCursor(c *kernelCursor, lane Lane, slot int, now int64, re
 	}
 	page := (c.page - 1) * layout.SizesPage
 	state := k.mem.load(page)
+	at := stateUsed(state)
 	for i := 0; i < len(record); i += 8 {
-		k.put(page+stateUsed(state)+i, le.Uint64(record[i:]))
+		k.put(page+at+i, le.Uint64(record[i:]))
 		if i == 16 && now%64 == 0 {
 			runtime.Gosched() // let readers see a page in the middle of a record
+		}
+	}
+	if t != nil {
+		if t.page == c.page && t.seq == stateSeq(state) && k.sameCall(page+t.at, record) {
+			record = k.repeat(t, page, at, now, record)
+		} else {
+			*t = kernelThread{c.page, at, 0, stateSeq(state)}
 		}
 	}
 	k.put(page+layout.PageAtLast, max(k.mem.load(page+layout.PageAtLast), uint64(now)))
@@ -174,6 +198,50 @@ func (k *kernel) writeCursor(c *kernelCursor, lane Lane, slot int, now int64, re
 	k.put(page, state+uint64(len(record)))
 	k.lanes[lane].made.Add(1)
 	return -1
+}
+
+// sameCall tells whether a record is that of the same call as the one at some place in
+// memory, but for its times, which must be near enough.
+func (k *kernel) sameCall(at int, record []byte) bool {
+	old := make([]byte, len(record))
+	k.mem.copyTo(old, at)
+	if le.Uint64(record[layout.RecordAtStart:])-le.Uint64(old[layout.RecordAtStart:]) > 1<<31 {
+		return false
+	}
+	copy(old[layout.RecordAtStart:], record[layout.RecordAtStart:][:8])
+	copy(old[layout.RecordAtDuration:], record[layout.RecordAtDuration:][:4])
+	return bytes.Equal(old, record)
+}
+
+// repeat counts a call as one of a thread's run: it returns the fold that is now in the
+// record's place, or nothing where there was one before.
+func (k *kernel) repeat(t *kernelThread, page, at int, now int64, record []byte) []byte {
+	first := int64(k.mem.load(page + t.at + layout.RecordAtStart))
+	duration := uint64(le.Uint32(record[layout.RecordAtDuration:]))
+	if t.fold == 0 {
+		t.fold = at
+		b := make([]byte, layout.SizeofFold)
+		le.PutUint16(b[layout.FoldAtLen:], layout.SizeofFold)
+		b[layout.FoldAtKind] = layout.KindFold
+		le.PutUint32(b[layout.FoldAtOf:], uint32(t.at))
+		le.PutUint32(b[layout.FoldAtCount:], 1)
+		le.PutUint32(b[layout.FoldAtSecond:], uint32(int64(le.Uint64(record[layout.RecordAtStart:]))-first))
+		le.PutUint64(b[layout.FoldAtAt+layout.SizeofRepeats:], uint64(now-first)|duration<<32)
+		for i := 0; i < len(b); i += 8 {
+			k.put(page+at+i, le.Uint64(b[i:]))
+		}
+		return b
+	}
+	fold := page + t.fold
+	counter := k.mem.load(fold + layout.FoldAtCount)
+	total := k.mem.load(fold+layout.FoldAtAt+int(counter&1)*layout.SizeofRepeats)>>32 + duration
+	counter++
+	k.put(fold+layout.FoldAtAt+int(counter&1)*layout.SizeofRepeats, uint64(now-first)|total<<32)
+	if now%64 == 0 {
+		runtime.Gosched() // let readers see a run in the middle of being counted
+	}
+	k.put(fold+layout.FoldAtCount, counter)
+	return nil
 }
 
 // freeze freezes the ring as the service does.

@@ -30,6 +30,12 @@ func recordLen(b []byte) int {
 		return 0
 	}
 	b = b[:n]
+	if Kind(b[layout.RecordAtKind]) == kindFold {
+		if !validFold(b) {
+			return 0
+		}
+		return n
+	}
 	start := le.Uint64(b[layout.RecordAtStart:])
 	if start == 0 || start > math.MaxInt64/2 ||
 		le.Uint32(b[layout.RecordAtTID:]) == 0 {
@@ -102,6 +108,48 @@ func validEvent(b []byte) bool {
 		}
 	}
 	return end >= 0 && len(b)-(sizes[kind]+end) < 8
+}
+
+// kindFold is a record that says how often the call of another one was made again. It is
+// no event, and has no start, thread or process of its own.
+const kindFold = Kind(layout.KindFold)
+
+// validFold tells whether b can be a fold. What call it is of only its page can tell.
+func validFold(b []byte) bool {
+	if len(b) != layout.SizeofFold || b[layout.FoldAtFlags] != 0 {
+		return false
+	}
+	of, f := le.Uint32(b[layout.FoldAtOf:]), parseFold(b)
+	return of >= layout.SizesPageHead && of < layout.SizesPage && of%8 == 0 && f.count > 0 &&
+		f.second <= f.end && f.total <= f.end-f.second
+}
+
+// A fold is what is known of the calls of a run besides the first. Times are ns after the
+// start of the first.
+type fold struct {
+	count              uint64
+	second, end, total int64
+}
+
+func parseFold(b []byte) fold {
+	count := le.Uint32(b[layout.FoldAtCount:])
+	at := b[layout.FoldAtAt+int(count&1)*layout.SizeofRepeats:]
+	return fold{
+		count:  uint64(count),
+		second: int64(le.Uint32(b[layout.FoldAtSecond:])),
+		end:    int64(le.Uint32(at[layout.RepeatsAtEnd:])),
+		total:  int64(le.Uint32(at[layout.RepeatsAtTotal:])),
+	}
+}
+
+// foldOf returns where in its page the call of the valid fold b stands.
+func foldOf(b []byte) int { return int(le.Uint32(b[layout.FoldAtOf:])) }
+
+// foldable tells whether a call that the valid record b tells of can have a fold: it has
+// a start and an end, and they are not far apart.
+func foldable(b []byte) bool {
+	return recordKind(b) == KindCall &&
+		b[layout.RecordAtFlags]&(layout.FlagNoEnter|layout.FlagUnfinished|layout.FlagLongDuration) == 0
 }
 
 // callHead returns the bytes of a call's head: its process stands there only if it is not
@@ -198,6 +246,13 @@ func recordFinish(b []byte) int64 {
 type arena struct {
 	args     []uint64
 	captures []Capture
+	runs     []Run
+}
+
+// run makes a run of an event whose call was made again.
+func (a *arena) run(e *Event, f fold) {
+	a.runs = append(a.runs, Run{Count: 1 + f.count, Last: e.Start + f.end, Total: e.Duration + f.total})
+	e.Run = &a.runs[len(a.runs)-1]
 }
 
 // decode fills in what the valid record b says of an event; captures alias b.

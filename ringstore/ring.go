@@ -258,6 +258,10 @@ func (r *Ring) copyPage(img *Image, lane Lane, index uint32) {
 		n := min(max(stateUsed(state)&^7, layout.SizesPageHead), layout.SizesPage)
 		page := img.blocks.take(n)
 		r.mem.copyTo(page, at)
+		if stateOpen(state) && !r.settle(page, at) {
+			img.blocks.giveBack(n)
+			continue
+		}
 		if again := r.mem.load(at + layout.PageAtState); stateSeq(again) == stateSeq(state) {
 			le.PutUint64(page[layout.PageAtState:], state)
 			img.pages = append(img.pages, imagePage{index: index, lane: lane, b: page})
@@ -268,24 +272,54 @@ func (r *Ring) copyPage(img *Image, lane Lane, index uint32) {
 	img.unvouched[lane] = img.instant
 }
 
+// How often a fold is read that is written meanwhile, which takes much longer than reading it.
+const foldTries = 1000
+
+// settle reads the folds in the copy of an open page again, until what it has of each
+// belongs together. Where it fails, so does settle.
+func (r *Ring) settle(page []byte, at int) bool {
+	const counter = layout.FoldAtCount &^ 7 // the word that the count stands in
+	for i := layout.SizesPageHead; i < len(page); {
+		// The length and the kind are never written again, the rest may not be valid yet.
+		size := int(le.Uint16(page[i:]))
+		if size < layout.SizesRecordHead || size%8 != 0 || size > len(page)-i {
+			return true // no record, nor what follows
+		}
+		if b := page[i : i+size]; recordKind(b) == kindFold && size == layout.SizeofFold {
+			for try := 0; ; try++ {
+				if le.Uint64(b[counter:]) == r.mem.load(at+i+counter) {
+					break
+				}
+				if try == foldTries {
+					return false
+				}
+				r.mem.copyTo(b[counter:], at+i+counter)
+			}
+		}
+		i += size
+	}
+	return true
+}
+
 // A Stat sums a ring's content up without decoding it.
 type Stat struct {
 	Bytes       uint64            // of the pages in use
-	Held        [Lanes]uint64     // records that can be read
-	Overwritten [Lanes]uint64     // records that were written and are gone
+	Held        [Lanes]uint64     // calls and events that can be read; each call of a run counts
+	Overwritten [Lanes]uint64     // calls and events that were written and are gone
 	Lost        map[string]uint64 // records that were not written, by cause
 	Damaged     int               // pages with something that is no record, the rest of which is left out
-	// Oldest and Newest are the first and last start of a record; 0 if there is none.
+	// Oldest and Newest are the first and last start of a record, or the end of a run; 0 if
+	// there is none.
 	Oldest, Newest int64
 	// CompleteSince is as in History.
 	CompleteSince     int64
 	LaneCompleteSince [Lanes]int64
 }
 
-// Records returns the records held in all lanes.
+// Records returns the calls and events held in all lanes.
 func (s *Stat) Records() uint64 { return sum(s.Held) }
 
-// TotalOverwritten returns the records overwritten in all lanes.
+// TotalOverwritten returns the calls and events overwritten in all lanes.
 func (s *Stat) TotalOverwritten() uint64 { return sum(s.Overwritten) }
 
 func sum(counts [Lanes]uint64) (total uint64) {

@@ -58,6 +58,8 @@ func scrubRecord(b []byte, data func(CaptureOf) bool) int {
 	case KindExec:
 		captures = 1
 		b = b[layout.SizeofExec:]
+	case kindFold:
+		return 0 // nothing but numbers
 	case KindFork:
 		b = b[layout.SizeofFork:]
 	case KindExit:

@@ -19,11 +19,13 @@ type textCall struct {
 	ret        string // "" if unfinished
 	unfinished bool
 	seconds    string // what stands in <>: how long it took
+	count      int    // how often it was made at once
 }
 
 var (
 	finishedLine   = regexp.MustCompile(`^(\d+) +(\d+\.\d{6}) (\w+)\((.*)\) += (.*?)(?: <(\d+\.\d+)>)?$`)
 	unfinishedLine = regexp.MustCompile(`^(\d+) +(\d+\.\d{6}) (\w+)\((.*?),? ?<unfinished \.\.\.>(?: .*?<(\d+\.\d+)>)?$`)
+	runLine        = regexp.MustCompile(`^# (\d+) made this call (\d+) times more until \d+\.\d{6}; all (\d+) took <\d+\.\d{6}>$`)
 	eventLine      = regexp.MustCompile(`^\d+ +\d+\.\d{6} (---|\+\+\+) .* (---|\+\+\+)$`)
 )
 
@@ -33,10 +35,19 @@ func parseText(lines []string) (calls []textCall, comments []string, err error) 
 	for _, line := range lines {
 		if m := unfinishedLine.FindStringSubmatch(line); m != nil {
 			tid, _ := strconv.Atoi(m[1])
-			calls = append(calls, textCall{tid: tid, name: m[3], args: m[4], unfinished: true, seconds: m[5]})
+			calls = append(calls, textCall{tid: tid, name: m[3], args: m[4], unfinished: true, seconds: m[5], count: 1})
 		} else if m := finishedLine.FindStringSubmatch(line); m != nil {
 			tid, _ := strconv.Atoi(m[1])
-			calls = append(calls, textCall{tid: tid, name: m[3], args: m[4], ret: m[5], seconds: m[6]})
+			calls = append(calls, textCall{tid: tid, name: m[3], args: m[4], ret: m[5], seconds: m[6], count: 1})
+		} else if m := runLine.FindStringSubmatch(line); m != nil {
+			// It tells of the call above it.
+			more, _ := strconv.Atoi(m[2])
+			last := len(calls) - 1
+			if last < 0 || calls[last].count != 1 || calls[last].unfinished || more < 1 ||
+				m[1] != strconv.Itoa(calls[last].tid) || m[3] != strconv.Itoa(more+1) {
+				return nil, nil, fmt.Errorf("a run of nothing: %q", line)
+			}
+			calls[last].count += more
 		} else if strings.HasPrefix(line, "# ") {
 			comments = append(comments, line)
 		} else if !eventLine.MatchString(line) && line != "" {
@@ -101,6 +112,15 @@ func number(c textCall) (n uint32, ok bool, err error) {
 			return altered()
 		}
 		n, want = num(m[1])|num(m[2])<<24|num(m[3])<<16, "0"
+	case "pread64":
+		m := payloadArgs.FindStringSubmatch(c.args)
+		if m == nil || strings.Trim(m[1], `\0`) != "" {
+			return altered()
+		}
+		n, want = num(m[4]), m[3]
+		if m[3] != strconv.Itoa(int(1+n%7)) {
+			return altered()
+		}
 	default:
 		return 0, false, nil
 	}
@@ -110,7 +130,8 @@ func number(c textCall) (n uint32, ok bool, err error) {
 	return n, true, nil
 }
 
-// numbersByThread collects the numbers that a dump holds, in its order.
+// numbersByThread collects the numbers that a dump holds, in its order; of a run, as often
+// as the call was made.
 func numbersByThread(t testing.TB, lines []string) map[int][]uint32 {
 	t.Helper()
 	calls, _, err := parseText(lines)
@@ -123,8 +144,10 @@ func numbersByThread(t testing.TB, lines []string) map[int][]uint32 {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if ok {
-			byThread[c.tid] = append(byThread[c.tid], n)
+		for range c.count {
+			if ok {
+				byThread[c.tid] = append(byThread[c.tid], n)
+			}
 		}
 	}
 	return byThread

@@ -569,7 +569,14 @@ type event struct {
 	Late     bool
 	Signal   any // of events: its name
 	Child    struct{ PID, TID int }
+	// Of a run of the same call; Count is 0 otherwise.
+	Count uint64
+	Last  int64
+	Total int64
 }
+
+// calls is for how many calls an event stands.
+func (e event) calls() uint64 { return max(1, e.Count) }
 
 // name is the call's name, or "" for events that are no calls.
 func (e event) name() string {

@@ -27,6 +27,7 @@ type options struct {
 	groupPermit api.Permission
 	cri         string // path of its socket; empty: as found
 	kubernetes  bool
+	fold        bool
 	kubeconfig  string
 	redact      string // default, none, or the path of a file with patterns
 	uninstall   bool
@@ -56,6 +57,7 @@ func newCommand(service func(context.Context, *options) error) *cobra.Command {
 			SnapshotMaxBytes: 1 << 30, SnapshotKeep: 8, SnapshotsPerHour: 60, KeepExited: time.Hour,
 		},
 		kubernetes:  true,
+		fold:        true,
 		redact:      "default",
 		groupPermit: api.PermitWrite,
 		logLevel:    "info",
@@ -84,6 +86,7 @@ so on. The flag beats the environment. Sizes are numbers of bytes, or like 512Ki
 			if err := fromEnvironment(cmd.Flags()); err != nil {
 				return err
 			}
+			o.recorder.NoFold = !o.fold
 			o.recorder.NodeName = cmp.Or(o.recorder.NodeName, os.Getenv("NODE_NAME"))
 			return service(cmd.Context(), o)
 		},
@@ -108,6 +111,7 @@ so on. The flag beats the environment. Sizes are numbers of bytes, or like 512Ki
 	f.Var((*dataLimit)(&c.DataLimit), "data-limit", "`bytes` kept of what a call reads or writes; 0: none, not even of what is written to standard error")
 	f.Var((*count)(&c.StringLimit), "string-limit", "`bytes` kept of a path or another string, and of what is written to standard error")
 	f.StringToIntVar(&c.PayloadCalls, "payload-calls", nil, "`NAME=BYTES,...`: what is kept at most of what these calls read or write; NAME is a call, or a group or class of them, as dump -o json names it; repeatable; the smallest limit holds")
+	f.BoolVar(&o.fold, "fold", o.fold, "keep a run of the same call, with the same arguments and result, as one record with a count")
 	f.StringVar(&o.redact, "redact", o.redact, "what is masked in dumps and snapshots: default (what looks like a secret), none, or a `file` of regular expressions to mask as well, one a line")
 	f.Var((*byteSize)(&c.SnapshotMaxBytes), "snapshot-max-bytes", "what all snapshots may take")
 	f.Var((*count)(&c.SnapshotKeep), "snapshot-keep", "`number` of snapshots kept for each container")

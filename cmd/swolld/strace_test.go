@@ -149,7 +149,7 @@ func TestParseStrace(t *testing.T) {
 	}
 }
 
-// recorded turns a dump into the calls of each thread.
+// recorded turns a dump into the calls of each thread. Of a run each call is one.
 func recorded(events []event) map[int][]call {
 	calls := map[int][]call{}
 	for _, e := range events {
@@ -162,7 +162,9 @@ func recorded(events []event) map[int][]call {
 		} else if e.Return != nil {
 			c.Ret = strconv.FormatInt(*e.Return, 10)
 		}
-		calls[e.TID] = append(calls[e.TID], c)
+		for range e.calls() {
+			calls[e.TID] = append(calls[e.TID], c)
+		}
 	}
 	return calls
 }

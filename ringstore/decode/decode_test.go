@@ -78,6 +78,27 @@ func TestLine(t *testing.T) {
 
 // TestText shows what the fixtures do not: what went wrong while recording, and what a
 // trace of a 64-bit program does not have.
+// A run is the line of its first call, and one that says the rest.
+func TestRun(t *testing.T) {
+	e := call("getppid", 1)
+	e.Run = &ringstore.Run{Count: 42, Last: 6_250_123_999, Total: 4_100_000}
+	want := "12    1700000005.250000 getppid()       = 1 <0.000037>\n" +
+		"# 12 made this call 41 times more until 1700000006.250123; all 42 took <0.004100>\n"
+	if got := text(e); got != want {
+		t.Errorf("got  %swant %s", got, want)
+	}
+	o := object(t, meta, e)
+	if o["count"] != 42.0 || o["last"] != 6_250_123_999.0 || o["total"] != 4_100_000.0 || o["finish"] != 5_250_037_000.0 {
+		t.Errorf("JSON: %v", o)
+	}
+	e.Run = nil
+	for _, name := range []string{"count", "last", "total"} {
+		if v, ok := object(t, meta, e)[name]; ok {
+			t.Errorf("of one call: %s is %v", name, v)
+		}
+	}
+}
+
 func TestText(t *testing.T) {
 	const pointer = 0x7ffe12345678
 	long := bytes.Repeat([]byte("x"), 127)

@@ -11,8 +11,8 @@ import (
 // A Filter says what of a history is wanted. Its zero value is all that is complete:
 // of each lane, what is not older than the youngest record of it that was overwritten.
 type Filter struct {
-	Since    time.Duration // only what ended within this time before the history's instant; 0: all
-	Last     int           // of what is left, only the last N; 0: all
+	Since    time.Duration // only what ended within this time before the history's instant, of a run the last call; 0: all
+	Last     int           // of what is left, only the last N, where a run is one; 0: all
 	Syscalls []string      // only calls of these names; empty: all, and events that are no calls
 	Errors   bool          // only calls that failed
 	PID      uint32        // only this process or thread; 0: all
@@ -63,13 +63,10 @@ func (f *Filter) wants(h *ringstore.History, e *ringstore.Event) bool {
 
 // ended is when an event ended; a running call has not.
 func ended(h *ringstore.History, e *ringstore.Event) int64 {
-	if e.Kind != ringstore.KindCall || e.NoEnter {
-		return e.Start
-	}
-	if e.Unfinished {
+	if e.Kind == ringstore.KindCall && e.Unfinished {
 		return h.Now
 	}
-	return e.Start + e.Duration
+	return e.End()
 }
 
 // failed tells that a call returned an error that its program could see.

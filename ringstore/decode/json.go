@@ -92,6 +92,14 @@ func appendJSON(dst []byte, h *ringstore.Meta, container []byte, e *ringstore.Ev
 	if isLate(e) {
 		dst = append(dst, `,"late":true`...)
 	}
+	if e.Run != nil {
+		dst = append(dst, `,"count":`...)
+		dst = strconv.AppendUint(dst, e.Run.Count, 10)
+		dst = append(dst, `,"last":`...)
+		dst = strconv.AppendInt(dst, e.Run.Last, 10)
+		dst = append(dst, `,"total":`...)
+		dst = strconv.AppendInt(dst, e.Run.Total, 10)
+	}
 	return append(dst, "}\n"...)
 }
 

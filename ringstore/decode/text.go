@@ -11,7 +11,8 @@ import (
 const resultColumn = 40
 
 // AppendText appends the line that strace -f -ttt -T -o FILE writes for an event, with
-// its newline. Nothing is appended for events that strace has no line for.
+// its newline. Nothing is appended for events that strace has no line for. Of a run, the
+// line of the first call comes first, then one that begins with `# `.
 func AppendText(dst []byte, h *ringstore.Meta, e *ringstore.Event) []byte {
 	return appendTextOf(dst, h, e, "")
 }
@@ -39,7 +40,26 @@ func appendTextOf(dst []byte, h *ringstore.Meta, e *ringstore.Event, resumed str
 	}
 	v := viewOf(h.Arch, e)
 	v.resumed = resumed
-	return v.appendLine(dst, start)
+	return appendRun(v.appendLine(dst, start), h, e)
+}
+
+// appendRun appends a line of its own that says how often a thread made a call again, until
+// when the last one returned, and how long all took, the first included.
+func appendRun(dst []byte, h *ringstore.Meta, e *ringstore.Event) []byte {
+	if e.Run == nil {
+		return dst
+	}
+	dst = append(dst, "# "...)
+	dst = strconv.AppendUint(dst, uint64(e.TID), 10)
+	dst = append(dst, " made this call "...)
+	dst = strconv.AppendUint(dst, e.Run.Count-1, 10)
+	dst = append(dst, " times more until "...)
+	dst = appendSeconds(dst, e.Run.Last+h.WallOffset)
+	dst = append(dst, "; all "...)
+	dst = strconv.AppendUint(dst, e.Run.Count, 10)
+	dst = append(dst, " took <"...)
+	dst = appendSeconds(dst, e.Run.Total)
+	return append(dst, ">\n"...)
 }
 
 // hasLine tells whether strace writes a line for an event.

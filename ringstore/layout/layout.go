@@ -175,7 +175,8 @@ const (
 	KindExit   = 4
 	KindSignal = 5
 	KindCred   = 6
-	KindKinds  = 7
+	KindFold   = 7
+	KindKinds  = 8
 )
 
 // KindNames are the names of enum swoll_kind's constants, by value.
@@ -186,6 +187,7 @@ var KindNames = [...]string{
 	4: "exit",
 	5: "signal",
 	6: "cred",
+	7: "fold",
 }
 
 // Enum swoll_lane.
@@ -299,8 +301,8 @@ const (
 	SizesSlot         = 128
 	SizesName         = 128
 	SizesComm         = 16
-	SizesCapture      = 840
-	SizesCaptureStart = 456
+	SizesCapture      = 832
+	SizesCaptureStart = 448
 	SizesCaptureHead  = 4
 	SizesCallCaptures = 10
 	SizesCalls        = 1024
@@ -583,6 +585,30 @@ const (
 	ExitAtFlags  = 60
 )
 
+// Fold is struct swoll_fold.
+type Fold struct {
+	_      structs.HostLayout
+	Len    uint16
+	Kind   uint8
+	Flags  uint8
+	Of     uint32
+	Count  uint32
+	Second uint32
+	At     [2]Repeats
+}
+
+// Size and offsets of struct swoll_fold.
+const (
+	SizeofFold   = 32
+	FoldAtLen    = 0
+	FoldAtKind   = 2
+	FoldAtFlags  = 3
+	FoldAtOf     = 4
+	FoldAtCount  = 8
+	FoldAtSecond = 12
+	FoldAtAt     = 16
+)
+
 // Fork is struct swoll_fork.
 type Fork struct {
 	_         structs.HostLayout
@@ -657,7 +683,7 @@ type Node struct {
 	Programs   uint64
 	Turns      uint32
 	Handover   uint32
-	_          uint64
+	Fold       uint64
 	Filter     [16384]uint32
 }
 
@@ -674,6 +700,7 @@ const (
 	NodeAtPrograms   = 200
 	NodeAtTurns      = 208
 	NodeAtHandover   = 212
+	NodeAtFold       = 216
 	NodeAtFilter     = 224
 )
 
@@ -734,6 +761,20 @@ const (
 	RecordAtDuration = 20
 	RecordAtRet      = 24
 	RecordAtTGID     = 28
+)
+
+// Repeats is struct swoll_repeats.
+type Repeats struct {
+	_     structs.HostLayout
+	End   uint32
+	Total uint32
+}
+
+// Size and offsets of struct swoll_repeats.
+const (
+	SizeofRepeats  = 8
+	RepeatsAtEnd   = 0
+	RepeatsAtTotal = 4
 )
 
 // Ring is struct swoll_ring.
@@ -938,9 +979,11 @@ type Task struct {
 	Payload    uint16
 	Place      uint64
 	Row        uint16
-	_          [3]uint16
+	Fold       uint16
+	_          [2]uint16
+	Last       uint64
 	Args       [6]uint64
-	Capture    [840]uint8
+	Capture    [832]uint8
 }
 
 // Size and offsets of struct swoll_task.
@@ -958,8 +1001,10 @@ const (
 	TaskAtPayload    = 38
 	TaskAtPlace      = 40
 	TaskAtRow        = 48
-	TaskAtArgs       = 56
-	TaskAtCapture    = 104
+	TaskAtFold       = 50
+	TaskAtLast       = 56
+	TaskAtArgs       = 64
+	TaskAtCapture    = 112
 )
 
 // Variant is struct swoll_variant.

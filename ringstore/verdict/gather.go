@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"encoding/binary"
 	"maps"
+	"math"
 	"net/netip"
 	"path"
 	"slices"
@@ -390,14 +391,12 @@ func (p *process) line(key eventKey) {
 
 // ended is when a call returned, or was seen last.
 func ended(e *ringstore.Event) int64 {
-	if e.Unfinished || e.NoEnter {
-		return e.Start
-	}
-	return e.Start + max(e.Duration, 0)
+	return e.End()
 }
 
 func (g *gatherer) call(p *process, e *ringstore.Event) {
-	p.calls++
+	calls := int(min(e.Calls(), math.MaxInt32))
+	p.calls += calls
 	if e.NoEnter && e.Seq != 0 {
 		p.odd = e.Seq
 	}
@@ -413,7 +412,7 @@ func (g *gatherer) call(p *process, e *ringstore.Event) {
 	}
 	t := p.thread(e.TID)
 	known := t.calls > 0
-	t.calls++
+	t.calls += calls
 	if e.Known {
 		t.comm = e.Comm
 		if p.comm == "" {
@@ -722,12 +721,15 @@ func (p *process) fail(key subjectKey, name string, e *ringstore.Event) *failure
 			p.keepFailures(maxFailures / 2)
 		}
 		f = &failure{subjectKey: key, first: ended(e), fd: -1}
+		if e.Run != nil {
+			f.first = e.Start + e.Duration
+		}
 		p.failures[key] = f
 		name := nameOf(key.family, key.subject)
 		p.names[name] = append(p.names[name], f)
 	}
 	f.name, f.tid, f.last, f.calls = name, e.TID, ended(e), p.calls
-	f.count++
+	f.count += int(min(e.Calls(), math.MaxInt32))
 	if e.Seq != 0 {
 		if len(f.evidence) == maxEvidence {
 			// The first stays, and the latest.
@@ -868,8 +870,14 @@ func (g *gatherer) hear(p *process, e *ringstore.Event) {
 		return
 	}
 	w := &p.words[fd]
-	w.texts = append(w.texts, word{strings.ToValidUTF8(gathered(vector, c), "\ufffd"), uint64(len(c.Data)) < total, e.Start, e.Seq})
-	w.size += len(c.Data)
+	heard := word{strings.ToValidUTF8(gathered(vector, c), "\ufffd"), uint64(len(c.Data)) < total, e.Start, 0}
+	for i := min(e.Calls(), maxWrites); i > 0; i-- {
+		if i == 1 {
+			heard.seq = e.Seq // of a run, too, there is one record
+		}
+		w.texts = append(w.texts, heard)
+		w.size += len(c.Data)
+	}
 	for len(w.texts) > maxWrites || w.size > maxWords && len(w.texts) > 1 {
 		w.size -= len(w.texts[0].text)
 		w.texts = w.texts[1:]

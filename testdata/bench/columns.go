@@ -38,19 +38,31 @@ func (r row) id() string { return r.name }
 const (
 	threadsRow = "threads"
 	redisRow   = "redis"
+	redisTime  = "redis-history"
+	nginxTime  = "nginx-history"
+	pollTime   = "poll-history"
+	waitTime   = "wait-history"
 )
 
 var rows = []row{
 	{"getppid", "getppid", "ns", nil},
 	{"read", "read of 1 byte", "ns", nil},
 	{"write", "write of 64 bytes", "ns", nil},
+	{"lseek", "lseek, elsewhere each time", "ns", nil},
 	{"openclose", "open + close", "ns", nil},
 	{threadsRow, "getppid, %d threads", "ns", nil},
 	{"tar", "tar cf", "ms", []program{{"tar", "apt-get install tar"}}},
-	{redisRow, "redis-server, a record", "bytes", []program{
+	{redisRow, "redis-server, a call", "bytes", []program{
 		{"redis-server", "apt-get install redis-server"},
 		{"redis-benchmark", "apt-get install redis-tools"},
 	}},
+	{redisTime, "redis-server under load: history in 1 MiB", "s", []program{
+		{"redis-server", "apt-get install redis-server"},
+		{"redis-benchmark", "apt-get install redis-tools"},
+	}},
+	{nginxTime, "nginx, 100 requests/s: history in 1 MiB", "s", []program{{"nginx", "apt-get install nginx"}}},
+	{pollTime, "Python, poll of 1 ms: history in 1 MiB", "s", []program{{"python3", "apt-get install python3"}}},
+	{waitTime, "Python, stat and sleep of 1 ms: history in 1 MiB", "s", []program{{"python3", "apt-get install python3"}}},
 }
 
 // A column is a way of watching the worker.
@@ -73,6 +85,7 @@ var columns = []column{
 	{"attached", "swolld", "not recorded", "swolld attached, the worker in a cgroup that it does not record"},
 	{"recorded", "swolld", "recorded", "swolld attached, the worker in a cgroup that it records"},
 	{againstColumn, againstColumn, "against", "recorded as well, but by the swolld of -against"},
+	{"unfolded", "unfolded", "each call apart", "the same with --fold=false: a run of the same call is not one record"},
 	{"dumped", "swolld", "dumped", "the same, while its history is dumped over and over, the dumps one after the other"},
 	{"ftrace", "ftrace", "ftrace", "a tracefs instance in overwrite mode, raw_syscalls:sys_enter and sys_exit enabled, for all processes"},
 	{"perf", "perf", "perf record", "perf record --overwrite -e 'raw_syscalls:*' -p WORKER"},
@@ -105,6 +118,7 @@ var stages = []stage{
 	}},
 	{"swolld", nil, withSwolld},
 	{againstColumn, nil, withOther},
+	{"unfolded", nil, withUnfolded},
 	{"ftrace", nil, withFtrace},
 	{"perf", []program{{"perf", "apt-get install linux-perf (Debian) or linux-tools-generic (Ubuntu)"}}, withPerf},
 	{"bpftrace", []program{{"bpftrace", "apt-get install bpftrace"}}, withBpftrace},

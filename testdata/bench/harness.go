@@ -222,6 +222,10 @@ func (h *harness) measureRow(t *table, round int, r row) {
 		h.measureRedis(t, round, r)
 		return
 	}
+	if load := loads[r.name]; load != nil {
+		h.measureHistory(t, round, r, load)
+		return
+	}
 	for i := range stages {
 		// Begin with another stage in each round.
 		s := stages[(i+round)%len(stages)]

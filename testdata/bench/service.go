@@ -100,15 +100,25 @@ func withSwolld(h *harness, measure measurer) (err error) {
 	})
 }
 
+// withUnfolded measures the column of a swolld that keeps each call apart.
+func withUnfolded(h *harness, measure measurer) error {
+	return withOneMore(h, measure, "unfolded", h.swolld, "--fold=false")
+}
+
 // withOther measures the column of another swolld.
-func withOther(h *harness, measure measurer) (err error) {
-	s, err := startService(h, h.other)
+func withOther(h *harness, measure measurer) error {
+	return withOneMore(h, measure, againstColumn, h.other)
+}
+
+// withOneMore measures the column of a swolld that records the worker.
+func withOneMore(h *harness, measure measurer, column, swolld string, arg ...string) (err error) {
+	s, err := startService(h, swolld, arg...)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.stop()) }()
 	return withContainer(h, func(cgroup string) error {
-		return s.whileRecorded(h, cgroup, measure, againstColumn, func() error { return nil })
+		return s.whileRecorded(h, cgroup, measure, column, func() error { return nil })
 	})
 }
 
@@ -126,7 +136,7 @@ func (s *service) whileRecorded(h *harness, cgroup string, measure measurer, col
 	// A figure for a recorder that recorded nothing would be a fine figure.
 	ring, err := s.recorded(h, cgroup)
 	if made := ring.Records + ring.Overwritten; err == nil && made < r.Calls {
-		err = fmt.Errorf("swolld made %d records of %d calls, lost: %v", made, r.Calls, ring.Lost)
+		err = fmt.Errorf("swolld recorded %d of %d calls, lost: %v", made, r.Calls, ring.Lost)
 	}
 	if err != nil {
 		return err

@@ -102,6 +102,9 @@ var bars = []bar{
 	{"recorded / not recorded, getppid", "getppid", "recorded", "getppid", "attached", 1.4, 1.3, false},
 	{"recorded / ftrace, getppid", "getppid", "recorded", "getppid", "ftrace", 1.0, 0.9, false},
 	{"recorded / ftrace, open + close", "openclose", "recorded", "openclose", "ftrace", 1.15, 0, false},
+	{"folded / each call apart, lseek", "lseek", "recorded", "lseek", "unfolded", 1.05, 0, false},
+	{"folded / each call apart, open + close", "openclose", "recorded", "openclose", "unfolded", 1.05, 0, false},
+	{"folded / each call apart, getppid", "getppid", "recorded", "getppid", "unfolded", 1.1, 0, false},
 	{"dumped / recorded, getppid", "getppid", "dumped", "getppid", "recorded", 1.1, 0, false},
 	{"threads at once / one thread, recorded", "threads", "recorded", "getppid", "recorded", 1.15, 0, false},
 	{"threads at once / one thread, absent", "threads", "absent", "getppid", "absent", 0, 0, false},
@@ -236,7 +239,8 @@ func (t *table) notes() []string {
 		fmt.Sprintf("one worker process for all columns, pinned to CPU %d; threads at once: %d, on CPUs %v, mean per thread; "+
 			"tools run on other CPUs, but for strace, which does best on the worker's", t.cpus[0], len(t.cpus), t.cpus),
 		fmt.Sprintf("read: /dev/zero; write: /dev/null; open + close: a path of %d bytes; tar: %d files of up to 8 KiB in tmpfs, to a file there; "+
-			"redis-server: mean of all records made while redis-benchmark -n %d runs, page heads included",
+			"redis-server: mean of all calls made while redis-benchmark -n %d runs, page heads included; "+
+			"lseek: a file that it moves in, no two calls in a row are the same; history: measured once, by the bytes that records take",
 			len(t.path), treeFiles, redisRequests),
 	}
 	for _, c := range t.columns {

@@ -10,6 +10,8 @@
  *	payload	pwrite64(fd, "n hash(n)", 32, n) to /dev/null
  *	mixed	by n % 4: lseek that returns n, lseek that fails, connect of a
  *		datagram socket to port n (succeeds), pwrite64 as above
+ *	runs	by n % 5: those of mixed, or pread64 of some bytes of /dev/zero at n; some
+ *		many times at once: see times()
  */
 #include "common.h"
 #include <arpa/inet.h>
@@ -22,7 +24,7 @@
 
 static const char *mode;
 static long threads, count, spin;
-static int file, null, start[2];
+static int file, null, zero, start[2];
 static atomic_int stop;
 static _Atomic long made[MAX_THREADS];
 
@@ -41,6 +43,8 @@ static void call(uint32_t n, int sock)
 	struct sockaddr_in to = { .sin_family = AF_INET };
 	char line[33];
 
+	if (!strcmp(how, "runs"))
+		how = (const char *[]){ "recent", "error", "connect", "payload", "filled" }[n % 5];
 	if (!strcmp(how, "mixed"))
 		how = (const char *[]){ "recent", "error", "connect", "payload" }[n % 4];
 	if (!strcmp(how, "recent")) {
@@ -51,11 +55,21 @@ static void call(uint32_t n, int sock)
 		to.sin_port = htons(n & 0xffff);
 		to.sin_addr.s_addr = htonl(0x7f010000 | n >> 16);
 		syscall(SYS_connect, sock, &to, sizeof(to));
+	} else if (!strcmp(how, "filled")) {
+		syscall(SYS_pread64, zero, line, 1L + n % 7, (long)n);
 	} else {
 		/* 22 digits are followed by ten dots: 32 bytes that all mean something. */
 		snprintf(line, sizeof(line), "%010u %010u ..........", n, hash(n));
 		syscall(SYS_pwrite64, null, line, 32L, (long)n);
 	}
+}
+
+/* How often a number's call is made; what the test computes as well. */
+static uint32_t times(uint32_t n)
+{
+	uint32_t h = hash(n);
+
+	return strcmp(mode, "runs") || h % 4 ? 1 : 2 + h / 4 % 100;
 }
 
 static void *thread(void *arg)
@@ -72,7 +86,8 @@ static void *thread(void *arg)
 	for (n = 0; count ? n < count : !atomic_load_explicit(&stop, memory_order_relaxed); n++) {
 		if (count)
 			keep_pace(me, n);
-		call((uint32_t)n, sock);
+		for (uint32_t i = times((uint32_t)n); i > 0; i--)
+			call((uint32_t)n, sock);
 		for (volatile long i = 0; i < spin; i++)
 			;
 	}
@@ -96,7 +111,8 @@ int main(int argc, char **argv)
 	spin = atol(argv[4]);
 	file = memfd_create("numbers", MFD_CLOEXEC);
 	null = open("/dev/null", O_WRONLY | O_CLOEXEC);
-	if (file < 0 || null < 0 || pipe(start))
+	zero = open("/dev/zero", O_RDONLY | O_CLOEXEC);
+	if (file < 0 || null < 0 || zero < 0 || pipe(start))
 		die("set-up");
 	if (threads < 1 || threads > MAX_THREADS)
 		return 98;
