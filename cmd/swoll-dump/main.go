@@ -136,7 +136,7 @@ reached, 5 denied. That of run is the command's.`,
 		},
 	}
 	f := root.PersistentFlags()
-	f.StringVarP(&a.output, "output", "o", "text", "`format` of the output: text, json, and where it makes sense wide, yaml")
+	f.StringVarP(&a.output, "output", "o", "text", "`format` of the output: text, json, and where it makes sense wide, yaml, perfetto")
 	f.StringVar(&a.color, "color", "auto", "color failed calls: `when` is auto, always or never")
 	root.AddCommand(
 		a.listCommand(), a.dumpCommand(), a.freezeCommand("freeze"), a.freezeCommand("thaw"),
