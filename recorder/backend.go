@@ -455,8 +455,15 @@ func (r *Recorder) save(i *instance, trigger, reason string, death bool) (api.Sn
 			// Whatever its last thread still does: this is what the snapshot holds.
 			atomic.OrUint32(&c.Flags, layout.RingFlagFrozen)
 		} else if atomic.LoadUint32(&c.Flags)&(layout.RingFlagFrozen|layout.RingFlagDying) == 0 && r.freeze(c) {
-			// The copy is taken in well under a millisecond; then recording goes on.
-			defer atomic.AndUint32(&c.Flags, ^uint32(layout.RingFlagFrozen))
+			// The copy is taken in well under a millisecond; then recording goes on. Where
+			// somebody was refused meanwhile, that is a gap.
+			from, refused := atomic.LoadUint64(&c.Frozen), r.refused(i)
+			defer func() {
+				atomic.AndUint32(&c.Flags, ^uint32(layout.RingFlagFrozen))
+				if r.refused(i) != refused {
+					i.gap(c, from, func() {})
+				}
+			}()
 		}
 		var ring *ringstore.Ring
 		if ring, err = ringstore.NewRing(r.k.ring(i.ring), r.k.shape); err != nil {
@@ -493,6 +500,14 @@ func (r *Recorder) save(i *instance, trigger, reason string, death bool) (api.Sn
 		r.nameSnapshots(w) // it may have got its name while the snapshot was written
 	}
 	return snap, nil
+}
+
+// refused is how many records an instance's ring has refused so far, since it was frozen.
+func (r *Recorder) refused(i *instance) (n uint64) {
+	for slot := range r.k.shape.Slots {
+		n += atomic.LoadUint64(&r.k.slot(i.ring, slot).Lost[layout.LostFrozen])
+	}
+	return n
 }
 
 // peers names the containers that signals came from, of those that are recorded here.

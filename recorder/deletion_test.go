@@ -94,13 +94,13 @@ func TestDeletedGoFirst(t *testing.T) {
 		{ID: "first", Pod: "a", Trigger: api.TriggerExit}, {ID: "second", Pod: "a", Trigger: api.TriggerExit},
 		{ID: "gone", Pod: "b", Trigger: api.TriggerDeleted},
 	}
-	if id := victimOf(list, nil); id != "gone" {
+	if id := victimOf(list, nil, identity{}); id != "gone" {
 		t.Errorf("%s goes first", id)
 	}
-	if id := victimOf(list, &identity{pod: "a"}); id != "second" {
+	if id := victimOf(list, &identity{pod: "a"}, identity{pod: "a"}); id != "second" {
 		t.Errorf("of the one in a loop %s goes first", id)
 	}
-	if id := victimOf(list[:2], nil); id != "second" {
+	if id := victimOf(list[:2], nil, identity{pod: "a"}); id != "second" {
 		t.Errorf("without it %s goes first", id)
 	}
 }

@@ -106,12 +106,7 @@ func New(ctx context.Context, cfg Config) (*Recorder, error) {
 	}
 	r.metrics = newMetrics(r)
 	r.loadNames()
-	inherited := r.inherit()
-	err = r.start()
-	if err == nil {
-		err = r.replacePredecessors(inherited)
-	}
-	if err != nil {
+	if err := r.start(); err != nil {
 		k.close()
 		st.close()
 		return nil, err
@@ -139,6 +134,7 @@ func (r *Recorder) start() error {
 	if err := r.loadConsents(); err != nil {
 		return err
 	}
+	inherited := r.inherit()
 	if err := r.watchAbove(); err != nil {
 		return err
 	}
@@ -146,6 +142,10 @@ func (r *Recorder) start() error {
 		if err := r.watchRoot(root); err != nil {
 			return err
 		}
+	}
+	// Before any death is looked at: it may be in an older ring as well.
+	if err := r.replacePredecessors(inherited); err != nil {
+		return err
 	}
 	r.reconcile()
 	if n := atomic.LoadUint64(&r.k.nodeState().Unarmed); n > 0 {

@@ -291,9 +291,9 @@ func (s *store) makeRoom(meta *ringstore.Meta, size int64) {
 		var victim string
 		switch {
 		case count > s.keep:
-			victim = victimOf(others, &mine)
+			victim = victimOf(others, &mine, mine)
 		case total > s.maxBytes:
-			victim = victimOf(others, nil)
+			victim = victimOf(others, nil, mine)
 		}
 		s.mu.Unlock()
 		if victim == "" {
@@ -308,31 +308,36 @@ func (s *store) makeRoom(meta *ringstore.Meta, size int64) {
 }
 
 // victimOf chooses what a quota takes: of one container, or of all. The first snapshot of
-// a container tells how a crash loop began: it is the last to go. The one that is being
-// saved is its newest.
-func victimOf(snaps []api.Snapshot, of *identity) string {
+// a container tells how a crash loop began, and its newest where it is: they are the last to
+// go, the first one last of all. The one that is being saved, of mine, is the newest of it.
+func victimOf(snaps []api.Snapshot, of *identity, mine identity) string {
 	// With what was ended on purpose nothing was wrong.
 	for i := range snaps {
 		if snaps[i].Trigger == api.TriggerDeleted && (of == nil || owner(&snaps[i]) == *of) {
 			return snaps[i].ID
 		}
 	}
-	seen := map[identity]bool{}
-	var first string
+	newest := map[identity]string{}
 	for i := range snaps {
-		o := owner(&snaps[i])
-		if of != nil && o != *of {
+		newest[owner(&snaps[i])] = snaps[i].ID
+	}
+	delete(newest, mine)
+	seen := map[identity]bool{}
+	var spare [3]string // the oldest that is neither, that is the newest, that is the first
+	for i := range snaps {
+		o, rank := owner(&snaps[i]), 0
+		switch {
+		case of != nil && o != *of:
 			continue
-		}
-		if seen[o] {
-			return snaps[i].ID
+		case !seen[o]:
+			rank = 2
+		case newest[o] == snaps[i].ID:
+			rank = 1
 		}
 		seen[o] = true
-		if first == "" {
-			first = snaps[i].ID
-		}
+		spare[rank] = cmp.Or(spare[rank], snaps[i].ID)
 	}
-	return first
+	return cmp.Or(spare[0], spare[1], spare[2])
 }
 
 // list returns all snapshots, oldest first.

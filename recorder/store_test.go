@@ -124,6 +124,34 @@ func TestStoreQuota(t *testing.T) {
 	}
 }
 
+// One container that dies again and again takes from others neither their first snapshot
+// nor their newest, and has its own first and newest.
+func TestStoreQuotaIsFair(t *testing.T) {
+	img := emptyImage(t)
+	one, err := testStore(t, t.TempDir(), 1<<30, 8).save(metaOf("noisy", 10), img)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := testStore(t, t.TempDir(), 6*one.Bytes+one.Bytes/2, 100)
+	for n := range 3 {
+		if _, err := s.save(metaOf("quiet", n), img); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for n := 10; n < 30; n++ {
+		if _, err := s.save(metaOf("noisy", n), img); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var got []string
+	for _, x := range s.list() {
+		got = append(got, fmt.Sprint(x.Container, x.Instance))
+	}
+	if want := []string{"quiet0", "quiet2", "noisy10", "noisy27", "noisy28", "noisy29"}; !slices.Equal(got, want) {
+		t.Errorf("kept %v, want %v", got, want)
+	}
+}
+
 // What a service that died while saving left is removed; files that are no snapshots, or
 // damaged, are left alone and do no harm.
 func TestStoreForeignFiles(t *testing.T) {

@@ -3,9 +3,11 @@ package main_test
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -186,15 +188,37 @@ func TestUpgrade(t *testing.T) {
 	waiting := byHand.start(program(t, "death"), "wait")
 	waiting.expect("ready")
 
+	between := s.container("between").start(program(t, "death"), "wait")
+	between.expect("ready")
+	between.send()
+	between.expect("waiting")
+
 	// Killed at every step: while it pins its own, after it put the older one aside, when
 	// the first snapshot is there, and while it removes the older one.
 	for _, moment := range []string{"new", "old-4", "gone"} {
 		s.startAndKill(moment, 0)
+		if moment == "old-4" {
+			between.kill() // seen by both recorders, maybe
+		}
 	}
 	s.start()
 
 	byPod := map[string]snapshot{}
-	snaps := s.snapshots("")
+	snaps := slices.DeleteFunc(s.snapshots(""), func(snap snapshot) bool { return snap.Pod == "between" })
+	deaths := func() (n int) {
+		for _, snap := range s.snapshots("between") {
+			if snap.Trigger == "signal" {
+				n++
+			}
+		}
+		return n
+	}
+	eventually(t, "the death between two services is saved", func() error {
+		if deaths() == 0 {
+			return errors.New("it is not")
+		}
+		return nil
+	})
 	for _, snap := range snaps {
 		byPod[snap.Namespace+"/"+snap.Pod] = snap
 	}
@@ -267,8 +291,9 @@ func TestUpgrade(t *testing.T) {
 	})
 	s.stop()
 	s.start()
-	if again := s.snapshots(""); len(again) != 5 {
-		t.Errorf("%d snapshots after another start: %+v", len(again), again)
+	again := slices.DeleteFunc(s.snapshots(""), func(snap snapshot) bool { return snap.Pod == "between" })
+	if len(again) != 5 || deaths() != 1 {
+		t.Errorf("%d snapshots after another start, and %d of the death between two services: %+v", len(again), deaths(), again)
 	}
 }
 
