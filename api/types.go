@@ -77,6 +77,10 @@ type Ring struct {
 	Oldest        time.Time `json:"oldest,omitzero"`
 	Newest        time.Time `json:"newest,omitzero"`
 	CompleteSince time.Time `json:"completeSince,omitzero"`
+	// IOUring says that the container used io_uring; IOUringUnseen, that the kernel does
+	// not let the recorder see what is done through it, by whomever.
+	IOUring       bool `json:"ioUring"`
+	IOUringUnseen bool `json:"ioUringUnseen,omitempty"`
 }
 
 // Why a Snapshot was taken.
@@ -109,6 +113,9 @@ type Snapshot struct {
 	Image       string      `json:"image"` // as the pod names it
 	Labels      Map[string] `json:"labels"`
 	Node        string      `json:"node"`
+	// As in Ring.
+	IOUring       bool `json:"ioUring,omitempty"`
+	IOUringUnseen bool `json:"ioUringUnseen,omitempty"`
 	// Verdict is what explain writes as JSON; left out where nothing was found out.
 	Verdict json.RawMessage `json:"verdict,omitempty"`
 }

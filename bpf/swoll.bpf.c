@@ -1952,7 +1952,9 @@ int BPF_PROG(sched_process_exit, struct task_struct *p)
 		write_odd_call(st, 0, false);
 	st->flags = 0;
 	now = bpf_ktime_get_ns();
-	if (!(state & SWOLL_DYING) || death->tgid == task->tgid) {
+	/* Threads that the kernel made for io_uring came unseen, and go so, as under strace. */
+	if ((!(state & SWOLL_DYING) || death->tgid == task->tgid) &&
+	    (!(task->flags & PF_IO_WORKER) || flags & SWOLL_EXIT_GROUP)) {
 		scratch->exit.status = status;
 		scratch->exit.flags = flags;
 		write_event(st->ring, task, &scratch->event, SWOLL_EXIT, sizeof(scratch->exit),
@@ -2264,6 +2266,8 @@ int running(struct bpf_iter__task *ctx)
 	return 0;
 }
 
+#include "uring.h"
+
 /* So that every type of swoll.h is described in the object. */
 struct swoll_types {
 	enum swoll_sizes sizes;
@@ -2290,6 +2294,8 @@ struct swoll_types {
 	enum swoll_capture_how capture_how;
 	enum swoll_capture_rule_flag capture_rule_flag;
 	enum swoll_capture_count capture_count;
+	enum swoll_uring_arg uring_arg;
+	enum swoll_uring_flag uring_flag;
 	struct swoll_page page;
 	struct swoll_record record;
 	struct swoll_capture capture;
@@ -2308,5 +2314,8 @@ struct swoll_types {
 	struct swoll_running running;
 	struct swoll_call call;
 	struct swoll_variant variant;
+	struct swoll_uring_key uring_key;
+	struct swoll_uring_op uring_op;
+	struct swoll_uring_capture uring_capture;
 };
 const volatile struct swoll_types *types_of_layout;

@@ -110,6 +110,8 @@ func (r *Recorder) container(i *instance, offset int64) (api.Container, error) {
 			Overwritten: stat.TotalOverwritten(),
 			Lost:        stat.Lost,
 			Oldest:      at(stat.Oldest), Newest: at(stat.Newest), CompleteSince: at(stat.CompleteSince),
+			IOUring:       atomic.LoadUint32(&r.k.control(i.ring).Flags)&layout.RingFlagUsesUring != 0,
+			IOUringUnseen: !r.k.uring.sees(),
 		},
 	}, nil
 }

@@ -182,6 +182,8 @@ func (r *Recorder) meta(i *instance) *ringstore.Meta {
 		WallOffset: r.wallOffset(),
 		PageSize:   os.Getpagesize(),
 		Notes:      i.allNotes(),
+
+		UringUnseen: !r.k.uring.sees(),
 	}
 	i.who().fill(m)
 	return m

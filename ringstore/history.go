@@ -35,6 +35,10 @@ type Meta struct {
 	Peers      []Peer            `json:"peers,omitempty"` // recorded cgroups that signals came from
 	Notes      []string          `json:"notes,omitempty"` // what a reader must know: gaps, late starts
 	Lost       map[string]uint64 `json:"lost,omitempty"`  // records not written, by cause
+	// Uring says that the container used io_uring. UringUnseen says that the kernel does not
+	// let the recorder see its operations, whether it was used or not.
+	Uring       bool `json:"ioUring,omitempty"`
+	UringUnseen bool `json:"ioUringUnseen,omitempty"`
 }
 
 // Death is how a process of the container died, as the kernel side saw it.

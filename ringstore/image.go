@@ -249,7 +249,7 @@ func (img *Image) status(b []byte) status {
 	switch {
 	case recordStart(b) > limit:
 		return statusLater
-	case recordKind(b) == KindCall && recordFinish(b) > img.instant:
+	case recordKind(b).timed() && recordFinish(b) > img.instant:
 		return statusRunning
 	}
 	return statusHeld
@@ -290,7 +290,7 @@ func newIndex(img *Image) *index {
 			return
 		}
 		x.refs = append(x.refs, ref{start: start, page: int32(page), at: uint16(at), n: uint16(n)})
-		if recordKind(b) != KindCall {
+		if !recordKind(b).timed() {
 			x.ids.addEvent(b)
 		}
 	})
@@ -320,7 +320,9 @@ func (x *index) seq(r ref) uint64 {
 func (x *index) addRunning() {
 	for i := range x.img.running {
 		r := &x.img.running[i]
-		x.ids.addRunning(r)
+		if r.Operation == nil {
+			x.ids.addRunning(r)
+		}
 		if r.InCall && r.Start <= x.img.instant && !x.recorded(r) {
 			x.calls = append(x.calls, r)
 		}
@@ -352,11 +354,15 @@ func (x *index) before(refs []ref, start int64) int {
 
 // recorded tells whether the running call has a record by now.
 func (x *index) recorded(r *Running) bool {
+	kind := KindCall
+	if r.Operation != nil {
+		kind = KindUring
+	}
 	for _, ref := range x.refs[x.before(x.refs, r.Start):] {
 		if ref.start != r.Start {
 			return false
 		}
-		if b := x.img.pages[ref.page].b[ref.at:]; recordTID(b) == r.TID && recordKind(b) == KindCall {
+		if b := x.img.pages[ref.page].b[ref.at:]; recordTID(b) == r.TID && recordKind(b) == kind {
 			return true
 		}
 	}
@@ -370,12 +376,15 @@ func (x *index) all(a *arena, yield func(*Event) bool) {
 	for _, r := range x.refs {
 		if r.page < 0 {
 			e, calls = calls[0].event(), calls[1:]
+			if e.Kind == KindUring {
+				x.ids.name(&e)
+			}
 		} else {
 			page := &x.img.pages[r.page]
 			b := page.b[r.at:]
 			a.decode(b, &e)
 			e.Lane, e.Seq = page.lane, x.img.seq(page, int(r.n))
-			if e.Kind == KindCall {
+			if e.Kind.timed() {
 				if x.img.status(b) == statusRunning {
 					e.unfinish()
 				}
@@ -434,7 +443,7 @@ func (img *Image) History(meta Meta) *History {
 	h.Events = make([]Event, 0, len(x.refs))
 	args, captures := 0, 0
 	for _, r := range x.refs {
-		if r.page >= 0 && recordKind(img.pages[r.page].b[r.at:]) == KindCall {
+		if r.page >= 0 && recordKind(img.pages[r.page].b[r.at:]).timed() {
 			shape := img.pages[r.page].b[int(r.at)+layout.RecordAtShape]
 			args += int(shape & 15)
 			captures += int(shape >> 4)
@@ -453,6 +462,7 @@ func (img *Image) History(meta Meta) *History {
 func (img *Image) header(meta Meta, stat *Stat) *History {
 	control := img.Control()
 	meta.Armed, meta.CgroupID, meta.Death, meta.Lost = control.Armed, control.CgroupID, control.Death, stat.Lost
+	meta.Uring = meta.Uring || control.UsesUring
 	return &History{
 		Meta: meta, Now: img.instant,
 		CompleteSince: stat.CompleteSince, LaneCompleteSince: stat.LaneCompleteSince,

@@ -505,6 +505,7 @@ type ringState struct {
 	Ring     struct {
 		Bytes, Records, Overwritten uint64
 		Lost                        map[string]uint64
+		IOUring                     bool
 	}
 }
 
@@ -567,6 +568,11 @@ type event struct {
 	Lane     string
 	Cut      bool
 	Signal   any // of events: its name
+	// Of operations of io_uring.
+	Opcode                 struct{ Name string }
+	UserData               string `json:"user_data"`
+	FD                     *int
+	Flags, CompletionFlags []string
 }
 
 // name is the call's name, or "" for events that are no calls.

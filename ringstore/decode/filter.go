@@ -12,8 +12,8 @@ import (
 type Filter struct {
 	Since    time.Duration // only what ended within this time before the history's instant; 0: all
 	Last     int           // of what is left, only the last N; 0: all
-	Syscalls []string      // only calls of these names; empty: all, and events that are no calls
-	Errors   bool          // only calls that failed
+	Syscalls []string      // only calls, and operations of io_uring, of these names; empty: all, and events that are none
+	Errors   bool          // only calls and operations that failed
 	PID      uint32        // only this process or thread; 0: all
 	All      bool          // also what is older than the complete part
 }
@@ -51,7 +51,7 @@ func (f *Filter) wants(h *ringstore.History, e *ringstore.Event) bool {
 	if len(f.Syscalls) == 0 && !f.Errors {
 		return true
 	}
-	if e.Kind != ringstore.KindCall {
+	if e.Kind != ringstore.KindCall && e.Kind != ringstore.KindUring {
 		return false
 	}
 	if f.Errors && !failed(e) {
@@ -62,7 +62,7 @@ func (f *Filter) wants(h *ringstore.History, e *ringstore.Event) bool {
 
 // ended is when an event ended; a running call has not.
 func ended(h *ringstore.History, e *ringstore.Event) int64 {
-	if e.Kind != ringstore.KindCall || e.NoEnter {
+	if e.Kind != ringstore.KindCall && e.Kind != ringstore.KindUring || e.NoEnter {
 		return e.Start
 	}
 	if e.Unfinished {
@@ -71,14 +71,17 @@ func ended(h *ringstore.History, e *ringstore.Event) int64 {
 	return e.Start + e.Duration
 }
 
-// failed tells that a call returned an error that its program could see.
+// failed tells that a call, or an operation, returned an error that its program could see.
 func failed(e *ringstore.Event) bool {
 	const firstInterrupted = -512 // the kernel's own numbers from here on
-	return e.Kind == ringstore.KindCall && !e.Unfinished && e.Ret < 0 && e.Ret > firstInterrupted
+	return (e.Kind == ringstore.KindCall || e.Kind == ringstore.KindUring) && !e.Unfinished && e.Ret < 0 && e.Ret > firstInterrupted
 }
 
-// CallName is the name of the call e, as the text has it.
+// CallName is the name of the call, or operation, e, as the text has it.
 func CallName(arch string, e *ringstore.Event) string {
+	if e.Kind == ringstore.KindUring {
+		return uringName(e.Nr)
+	}
 	v := viewOf(arch, e)
 	if v.call != nil {
 		return v.call.Name

@@ -11,10 +11,14 @@ import (
 const resultColumn = 40
 
 // AppendText appends the line that strace -f -ttt -T -o FILE writes for an event, with
-// its newline. Nothing is appended for events that strace has no line for.
+// its newline; for an operation of io_uring one that begins with "# ". Nothing is
+// appended for other events that strace has no line for.
 func AppendText(dst []byte, h *ringstore.Meta, e *ringstore.Event) []byte {
 	if !hasLine(e) {
 		return dst
+	}
+	if e.Kind == ringstore.KindUring {
+		return appendUring(dst, h, e)
 	}
 	start := len(dst)
 	dst = appendLeader(dst, h, e)
@@ -36,10 +40,10 @@ func AppendText(dst []byte, h *ringstore.Meta, e *ringstore.Event) []byte {
 	return v.appendLine(dst, start)
 }
 
-// hasLine tells whether strace writes a line for an event.
+// hasLine tells whether there is a line for an event.
 func hasLine(e *ringstore.Event) bool {
 	switch e.Kind {
-	case ringstore.KindCall:
+	case ringstore.KindCall, ringstore.KindUring:
 		return true
 	case ringstore.KindSignal:
 		return e.Signal != nil

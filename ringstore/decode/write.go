@@ -78,6 +78,14 @@ func appendHeader(dst []byte, h *ringstore.History) []byte {
 	if len(lost) > 0 {
 		line("lost", "%s", strings.Join(lost, ", "))
 	}
+	switch {
+	case m.Uring && m.UringUnseen:
+		line("io_uring", "used; what was done through it is not seen here: the kernel has no tracepoints for it that are known")
+	case m.UringUnseen:
+		line("io_uring", "what is done through it is not seen here: the kernel has no tracepoints for it that are known")
+	case m.Uring:
+		line("io_uring", `used; what was done through it are the lines "# TID TIME io_uring ..."`)
+	}
 	for _, note := range m.Notes {
 		line("note", "%s", clean(note))
 	}
