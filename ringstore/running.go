@@ -87,7 +87,7 @@ func (r *Running) parse(b []byte, a *arena) int {
 	}
 	b = b[layout.SizeofRunning:n]
 	if flags&layout.TaskFlagUring != 0 {
-		if recordLen(b) != len(b) || recordKind(b) != KindUring || b[layout.RecordAtFlags]&layout.FlagUnfinished == 0 ||
+		if len(b) == 0 || recordLen(b) != len(b) || recordKind(b) != KindUring || b[layout.RecordAtFlags]&layout.FlagUnfinished == 0 ||
 			recordStart(b) != r.Start || recordTID(b) != r.TID || recordPID(b) != r.PID || captures != 0 {
 			return 0
 		}
