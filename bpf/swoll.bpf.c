@@ -1821,7 +1821,8 @@ int BPF_PROG(signal_deliver, int sig, struct kernel_siginfo *info, struct k_siga
 	bool first, oom;
 	s32 code;
 
-	if (!st)
+	/* The threads that the kernel made for io_uring die of it, too; others tell better. */
+	if (!st || task->flags & PF_IO_WORKER)
 		return 0;
 	ring = ring_at(st->ring);
 	scratch = bpf_map_lookup_elem(&scratches, &zero);

@@ -95,7 +95,7 @@ struct io_kiocb {
 	struct io_ring_ctx *ctx;
 	struct io_uring_task *tctx;
 } CO_RE;
-/* Before Linux 6.13. */
+/* As in Linux 6.1 and 6.12. */
 struct io_kiocb___task {
 	struct task_struct *task;
 } CO_RE;
@@ -712,14 +712,14 @@ static __always_inline int complete_uring(u64 ctx, u64 req, u64 user_data, s32 r
 	return 0;
 }
 
-/* Linux 6.6 and newer. */
+/* As in Linux 6.12 and 6.18. */
 SEC("tp_btf/io_uring_submit_req")
 int io_uring_submit_req(u64 *ctx)
 {
 	return submit_uring((void *)number_at(ctx, 0), 0, true);
 }
 
-/* Before. */
+/* As in 6.1. */
 SEC("tp_btf/io_uring_submit_sqe")
 int io_uring_submit_sqe(u64 *ctx)
 {
@@ -733,7 +733,7 @@ int io_uring_req_failed(u64 *ctx)
 	return submit_uring((void *)number_at(ctx, 1), (void *)number_at(ctx, 0), false);
 }
 
-/* (ctx, req, cqe) */
+/* As in Linux 6.18: (ctx, req, cqe) */
 SEC("tp_btf/io_uring_complete")
 int io_uring_complete(u64 *ctx)
 {
@@ -748,7 +748,7 @@ int io_uring_complete(u64 *ctx)
 	return complete_uring(ring_ctx, req, c.user_data, c.res, c.flags, false);
 }
 
-/* Older ones: (ctx, req, user_data, res, flags, ...) */
+/* As in 6.1 and 6.12: (ctx, req, user_data, res, flags, ...) */
 SEC("tp_btf/io_uring_complete")
 int io_uring_complete_args(u64 *ctx)
 {

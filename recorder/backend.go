@@ -20,7 +20,6 @@ import (
 	"github.com/swoll-recorder/swoll/ringstore"
 	"github.com/swoll-recorder/swoll/ringstore/decode"
 	"github.com/swoll-recorder/swoll/ringstore/layout"
-	"github.com/swoll-recorder/swoll/ringstore/syscalls"
 	"github.com/swoll-recorder/swoll/ringstore/verdict"
 )
 
@@ -231,7 +230,7 @@ func (r *Recorder) histories(list []*instance) ([]*ringstore.History, error) {
 // would be empty, and read as "it made no such call".
 func filterOf(q api.DumpQuery) (decode.Filter, error) {
 	for _, name := range q.Syscalls {
-		if !strings.HasPrefix(name, "syscall_") && syscalls.ByName(goarch, name) == nil {
+		if !decode.KnownCall(goarch, name) {
 			return decode.Filter{}, api.Errorf(api.CodeBadRequest, "no system call is named %q", name)
 		}
 	}

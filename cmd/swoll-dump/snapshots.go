@@ -21,7 +21,6 @@ import (
 	"github.com/swoll-recorder/swoll/api"
 	"github.com/swoll-recorder/swoll/ringstore"
 	"github.com/swoll-recorder/swoll/ringstore/decode"
-	"github.com/swoll-recorder/swoll/ringstore/syscalls"
 	"github.com/swoll-recorder/swoll/ringstore/verdict"
 )
 
@@ -199,7 +198,7 @@ func (a *app) showCommand() *cobra.Command {
 			case snap != nil:
 				h := snap.History()
 				for _, name := range q.Syscalls {
-					if syscalls.ByName(h.Meta.Arch, name) == nil && !strings.HasPrefix(name, "syscall_") {
+					if !decode.KnownCall(h.Meta.Arch, name) {
 						return usagef("--syscall %q: %s has no such system call", name, h.Meta.Arch)
 					}
 				}

@@ -160,6 +160,9 @@ func TestUringOperations(t *testing.T) {
 	if got := operations(s.dump(c.name, "syscall=mkdirat")); len(got) != 1 || got[0].Args["pathname"] != "nowhere/mkdirat" {
 		t.Errorf("syscall=mkdirat: %v", got)
 	}
+	if got := s.dump(c.name, "syscall=nop&syscall=io_uring"); len(got) != len(events) {
+		t.Errorf("syscall=io_uring: %d events, want %d", len(got), len(events))
+	}
 	failures := 0
 	for _, w := range want {
 		if w.result < 0 {
@@ -207,6 +210,7 @@ func TestUringExact(t *testing.T) {
 		{"sqpoll", 2, 5000, true},
 		{"async", 2, 5000, true},
 		{"drain", 1, 2000, true},
+		{"wide", 1, 2000, true},
 		{"plain", 4, 25000, false},
 	} {
 		t.Run(fmt.Sprint(test.how, test.rings, "x", test.count), func(t *testing.T) {
@@ -448,6 +452,35 @@ func TestUringInFlight(t *testing.T) {
 	}
 	if !found {
 		t.Errorf("what was in flight at the death is not in the snapshot")
+	}
+}
+
+// TestUringBegunBefore: of an operation that was submitted before recording began, what its
+// completion tells is recorded, and nothing that is not known.
+func TestUringBegunBefore(t *testing.T) {
+	t.Parallel()
+	needUring(t)
+	s := newService(t)
+	outside := &container{s: s, name: "begun", dir: makeCgroup(t, unified(t))}
+	p := outside.start(program(t, "uring"), "pending")
+	p.expect("ready")
+	s.post("/v1/recordings", map[string]string{"cgroup": outside.dir, "name": outside.name})
+	p.in.Close()
+	p.expect("done")
+	events := operations(s.dump(outside.name, ""))
+	if len(events) != 1 {
+		t.Fatalf("operations: %v, want the read", events)
+	}
+	e := events[0]
+	if e.Opcode.Name != "read" || e.UserData != "0x4d" || e.Return == nil || *e.Return != 1 || e.PID != p.pid ||
+		e.Start != 0 || e.FD != nil || len(e.Args) != 0 {
+		t.Errorf("the read: %v", e)
+	}
+	if line := strings.Join(s.text(outside.name, "syscall=io_uring"), "\n"); !regexp.MustCompile(`io_uring read\(\?\) += 1 /\* user_data=0x4d \*/`).MatchString(line) {
+		t.Errorf("as text: %s", line)
+	}
+	if !s.ring(outside.name).Ring.IOUring {
+		t.Error("nothing says that io_uring was used")
 	}
 }
 

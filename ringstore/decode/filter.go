@@ -2,9 +2,11 @@ package decode
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/swoll-recorder/swoll/ringstore"
+	"github.com/swoll-recorder/swoll/ringstore/syscalls"
 )
 
 // A Filter says what of a history is wanted. Its zero value is all that is complete:
@@ -57,7 +59,8 @@ func (f *Filter) wants(h *ringstore.History, e *ringstore.Event) bool {
 	if f.Errors && !failed(e) {
 		return false
 	}
-	return len(f.Syscalls) == 0 || slices.Contains(f.Syscalls, CallName(h.Meta.Arch, e))
+	return len(f.Syscalls) == 0 || slices.Contains(f.Syscalls, CallName(h.Meta.Arch, e)) ||
+		e.Kind == ringstore.KindUring && slices.Contains(f.Syscalls, allOperations)
 }
 
 // ended is when an event ended; a running call has not.
@@ -76,6 +79,16 @@ func failed(e *ringstore.Event) bool {
 	const firstInterrupted = -512 // the kernel's own numbers from here on
 	return (e.Kind == ringstore.KindCall || e.Kind == ringstore.KindUring) && !e.Unfinished && e.Ret < 0 && e.Ret > firstInterrupted
 }
+
+// KnownCall tells whether Filter.Syscalls can have a name: of a call of the architecture, of
+// a call that has no name, of an operation of io_uring; "io_uring" is all of these.
+func KnownCall(arch, name string) bool {
+	return name == allOperations || strings.HasPrefix(name, "syscall_") || strings.HasPrefix(name, "op_0x") ||
+		slices.ContainsFunc(uringOps, func(op uringOp) bool { return op.name == name }) || syscalls.ByName(arch, name) != nil
+}
+
+// allOperations is what a filter calls all operations of io_uring.
+const allOperations = "io_uring"
 
 // CallName is the name of the call, or operation, e, as the text has it.
 func CallName(arch string, e *ringstore.Event) string {

@@ -146,10 +146,19 @@ func TestOperationsAreFiltered(t *testing.T) {
 		want int
 	}{
 		{Filter{}, 4}, {Filter{Errors: true}, 2}, {Filter{Syscalls: []string{"openat"}}, 3}, {Filter{Syscalls: []string{"nop"}}, 1},
+		{Filter{Syscalls: []string{"io_uring"}}, 3}, {Filter{Syscalls: []string{"read", "io_uring"}}, 3},
 		{Filter{Syscalls: []string{"openat"}, Errors: true}, 2}, {Filter{PID: 812}, 3}, {Filter{Last: 1}, 1},
 	} {
 		if got := x.f.Apply(h); len(got) != x.want {
 			t.Errorf("%+v: %d events, want %d", x.f, len(got), x.want)
+		}
+	}
+}
+
+func TestKnownCall(t *testing.T) {
+	for name, want := range map[string]bool{"openat": true, "poll_add": true, "io_uring": true, "op_0xc8": true, "syscall_0x999": true, "opena": false, "": false} {
+		if KnownCall("amd64", name) != want {
+			t.Errorf("%q: known is %v", name, !want)
 		}
 	}
 }

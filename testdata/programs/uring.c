@@ -18,7 +18,7 @@ struct ring {
 	unsigned *sq_tail, *sq_mask, *sq_array, *sq_flags, *cq_head, *cq_tail, *cq_mask;
 	struct io_uring_sqe *sqes;
 	struct io_uring_cqe *cqes;
-	unsigned pending;
+	unsigned pending, shift;
 };
 
 static void open_ring(struct ring *r, unsigned entries, unsigned flags, unsigned cq)
@@ -37,7 +37,8 @@ static void open_ring(struct ring *r, unsigned entries, unsigned flags, unsigned
 		  MAP_SHARED | MAP_POPULATE, r->fd, IORING_OFF_SQ_RING);
 	cqm = mmap(NULL, p.cq_off.cqes + p.cq_entries * sizeof(struct io_uring_cqe), PROT_READ | PROT_WRITE,
 		   MAP_SHARED | MAP_POPULATE, r->fd, IORING_OFF_CQ_RING);
-	r->sqes = mmap(NULL, p.sq_entries * sizeof(struct io_uring_sqe), PROT_READ | PROT_WRITE,
+	r->shift = flags & IORING_SETUP_SQE128 ? 1 : 0;
+	r->sqes = mmap(NULL, (p.sq_entries << r->shift) * sizeof(struct io_uring_sqe), PROT_READ | PROT_WRITE,
 		       MAP_SHARED | MAP_POPULATE, r->fd, IORING_OFF_SQES);
 	if (sq == MAP_FAILED || cqm == MAP_FAILED || r->sqes == MAP_FAILED)
 		die("mmap of io_uring");
@@ -55,13 +56,12 @@ static void open_ring(struct ring *r, unsigned entries, unsigned flags, unsigned
 static struct io_uring_sqe *next(struct ring *r, uint8_t opcode, int fd, uint64_t user_data)
 {
 	unsigned index = (*r->sq_tail + r->pending) & *r->sq_mask;
-	struct io_uring_sqe *sqe = &r->sqes[index];
+	struct io_uring_sqe *sqe = &r->sqes[index << r->shift];
 
 	memset(sqe, 0, sizeof(*sqe));
 	sqe->opcode = opcode;
 	sqe->fd = fd;
 	sqe->user_data = user_data;
-	/* Not the same: what is next is looked up in the array. */
 	r->sq_array[index] = index;
 	r->pending++;
 	return sqe;
@@ -214,14 +214,16 @@ static void *numbers(void *arg)
 	return NULL;
 }
 
-/* numbers KIND RINGS COUNT: KIND is plain, sqpoll, async (by workers) or drain. */
+/* numbers KIND RINGS COUNT: KIND is plain, sqpoll, async (by workers), drain, or wide, where each
+ * entry has 128 bytes. */
 static int all_numbers(void)
 {
 	pthread_t ids[64];
 	long rings = atol(args[1]);
 
 	count = atol(args[2]);
-	ring_flags = strcmp(args[0], "sqpoll") ? 0 : IORING_SETUP_SQPOLL;
+	ring_flags = !strcmp(args[0], "sqpoll") ? IORING_SETUP_SQPOLL :
+		     !strcmp(args[0], "wide")	? IORING_SETUP_SQE128 : 0;
 	sqe_flags = !strcmp(args[0], "async") ? IOSQE_ASYNC : !strcmp(args[0], "drain") ? IOSQE_IO_DRAIN : 0;
 	zero = open("/dev/zero", O_RDONLY | O_CLOEXEC);
 	null = open("/dev/null", O_WRONLY | O_CLOEXEC);
@@ -378,7 +380,7 @@ static int overflow(void)
 	return hear();
 }
 
-/* pending: reads from a pipe that nobody writes to. */
+/* pending: reads from a pipe that nobody writes to, until the input ends. */
 static int pending(void)
 {
 	struct io_uring_sqe *sqe;
@@ -397,6 +399,11 @@ static int pending(void)
 	say("ready\n");
 	while (hear())
 		;
+	reap(&r);
+	if (write(pair[1], &c, 1) != 1)
+		die("write");
+	reap(&r);
+	say("done\n");
 	return pause();
 }
 
