@@ -607,44 +607,41 @@ static __always_inline void forget_uring(struct swoll_uring_key *key, u64 req, u
  */
 static __noinline int complete_unknown(u64 req, u64 user_data, u64 result)
 {
-	struct task_struct *task = 0;
+	struct task_struct *current = bpf_get_current_task_btf(), *task = current;
+	struct uring_work *work;
 	struct swoll_uring_op *op;
-	struct uring_work *work = uring_work();
 	struct swoll_arm *arm;
 	u64 cgroup;
 	void *ring;
 
-	if (!work)
-		return 0;
-	op = &work->op;
-	__builtin_memset(op, 0, sizeof(*op));
-	op->opcode = SWOLL_NO_OPCODE;
-	op->flags = SWOLL_URING_UNKNOWN;
 	if (req) {
+		task = 0;
 		if (bpf_core_field_exists(struct io_kiocb___task, task))
 			task = BPF_CORE_READ((struct io_kiocb___task *)req, task);
 		else if (bpf_core_field_exists(struct io_kiocb, tctx))
 			task = BPF_CORE_READ((struct io_kiocb *)req, tctx, task);
 		if (!task)
 			return 0;
-		if (shape.hierarchy)
-			cgroup = BPF_CORE_READ(task, cgroups, subsys[shape.subsystem & 15], cgroup, kn, id);
-		else
-			cgroup = BPF_CORE_READ(task, cgroups, dfl_cgrp, kn, id);
-		op->opcode = BPF_CORE_READ((struct io_kiocb *)req, opcode);
-		op->tid = BPF_CORE_READ(task, pid);
-		op->tgid = BPF_CORE_READ(task, tgid);
-	} else {
-		task = bpf_get_current_task_btf();
-		cgroup = cgroup_of(task);
-		op->tid = task->pid;
-		op->tgid = task->tgid;
 	}
+	/* Most are not recorded, and complete where they were submitted. */
+	if (task == current)
+		cgroup = cgroup_of(current);
+	else if (shape.hierarchy)
+		cgroup = BPF_CORE_READ(task, cgroups, subsys[shape.subsystem & 15], cgroup, kn, id);
+	else
+		cgroup = BPF_CORE_READ(task, cgroups, dfl_cgrp, kn, id);
 	if (likely(!maybe_recorded(cgroup)))
 		return 0;
 	arm = bpf_map_lookup_elem(&cgroups, &cgroup);
-	if (!arm)
+	work = uring_work();
+	if (!arm || !work)
 		return 0;
+	op = &work->op;
+	__builtin_memset(op, 0, sizeof(*op));
+	op->flags = SWOLL_URING_UNKNOWN;
+	op->opcode = req ? BPF_CORE_READ((struct io_kiocb *)req, opcode) : SWOLL_NO_OPCODE;
+	op->tid = BPF_CORE_READ(task, pid);
+	op->tgid = BPF_CORE_READ(task, tgid);
 	op->ring = arm->ring;
 	op->life = arm->life;
 	op->args[SWOLL_URING_USER_DATA] = user_data;
