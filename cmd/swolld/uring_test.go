@@ -387,6 +387,48 @@ func TestUringOverflow(t *testing.T) {
 	}
 }
 
+// TestUringFlood: of more operations in flight than can be kept, each has its one record; some
+// tell only of their end.
+func TestUringFlood(t *testing.T) {
+	t.Parallel()
+	needUring(t)
+	const count, kept = 20000, 16384 // max_entries of uring_ops
+	s := newService(t, "--ring-size", "4MiB")
+	c := s.container("flood")
+	p := c.start(program(t, "uring"), "flood", strconv.Itoa(count))
+	p.expect("ready")
+	if n := len(operations(s.dump(c.name, ""))); n == 0 || n > kept {
+		t.Errorf("%d operations are shown in flight, want %d at most", n, kept)
+	}
+	p.send()
+	p.expect("done")
+	seen, known := make([]int, count), 0
+	for _, e := range operations(s.dump(c.name, "")) {
+		ud := e.userData(t)
+		if ud >= count || e.Opcode.Name != "poll_add" || e.Return == nil || *e.Return != 1 || e.PID != p.pid {
+			t.Fatalf("not as it was made: %v", e)
+		}
+		seen[ud]++
+		if e.Start != 0 {
+			known++
+			if e.FD == nil || *e.FD < 3 {
+				t.Fatalf("not as it was submitted: %v", e)
+			}
+		}
+	}
+	for n, times := range seen {
+		if times != 1 {
+			t.Fatalf("number %d is there %d times", n, times)
+		}
+	}
+	if known == 0 || known > kept {
+		t.Errorf("the submission of %d is known, want %d at most", known, kept)
+	}
+	if lost := s.ring(c.name).Ring.Lost; len(lost) != 0 {
+		t.Errorf("lost: %v", lost)
+	}
+}
+
 // TestUringInFlight: what is in flight is shown as unfinished, also by a service that came
 // later, and only in the dumps of its own container; a frozen ring takes in nothing; and what a
 // killed process had in flight is in its snapshot.

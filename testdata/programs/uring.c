@@ -380,6 +380,31 @@ static int overflow(void)
 	return hear();
 }
 
+/* flood COUNT: has COUNT polls of one pipe in flight, which then end at once. */
+static int flood(void)
+{
+	int n = atoi(args[0]), pair[2];
+	struct ring r;
+	char c = 'x';
+
+	if (pipe(pair))
+		die("pipe");
+	open_ring(&r, 256, 0, 32768);
+	for (int i = 0; i < n; i++) {
+		next(&r, IORING_OP_POLL_ADD, pair[0], i)->poll32_events = POLLIN;
+		if (i % 256 == 255 || i == n - 1)
+			submit(&r, 0);
+	}
+	say("ready\n");
+	hear();
+	if (write(pair[1], &c, 1) != 1)
+		die("write");
+	for (int i = 0; i < n; i++)
+		reap(&r);
+	say("done\n");
+	return hear();
+}
+
 /* pending: reads from a pipe that nobody writes to, until the input ends. */
 static int pending(void)
 {
@@ -454,6 +479,7 @@ static const struct {
 } ways[] = {
 	{ "missing", missing },	    { "refused", refused },   { "numbers", all_numbers }, { "each", each },
 	{ "multishot", multishot }, { "overflow", overflow }, { "pending", pending },	  { "load", load },
+	{ "flood", flood },
 };
 
 int main(int argc, char **argv)
