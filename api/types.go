@@ -81,6 +81,10 @@ type Ring struct {
 	// how often it was frozen, and recorded on later.
 	Late bool `json:"late,omitempty"`
 	Gaps int  `json:"gaps,omitempty"`
+	// IOUring says that the container used io_uring; IOUringUnseen, that the kernel does
+	// not let the recorder see what is done through it, by whomever.
+	IOUring       bool `json:"ioUring"`
+	IOUringUnseen bool `json:"ioUringUnseen,omitempty"`
 }
 
 // Why a Snapshot was taken.
@@ -116,6 +120,9 @@ type Snapshot struct {
 	Image       string      `json:"image"` // as the pod names it
 	Labels      Map[string] `json:"labels"`
 	Node        string      `json:"node"`
+	// As in Ring.
+	IOUring       bool `json:"ioUring,omitempty"`
+	IOUringUnseen bool `json:"ioUringUnseen,omitempty"`
 	// Verdict is what explain writes as JSON; left out where nothing was found out.
 	Verdict json.RawMessage `json:"verdict,omitempty"`
 }

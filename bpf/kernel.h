@@ -185,5 +185,7 @@ struct pt_regs {
 /* include/linux/sched/signal.h */
 #define SIGNAL_GROUP_EXIT 0x4
 #define SIGNAL_UNKILLABLE 0x40
+/* include/linux/sched.h */
+#define PF_IO_WORKER 0x10
 
 #endif

@@ -1915,7 +1915,8 @@ int BPF_PROG(signal_deliver, int sig, struct kernel_siginfo *info, struct k_siga
 	bool first, oom;
 	s32 code;
 
-	if (!st)
+	/* The threads that the kernel made for io_uring die of it, too; others tell better. */
+	if (!st || task->flags & PF_IO_WORKER)
 		return 0;
 	ring = ring_at(st->ring);
 	scratch = bpf_map_lookup_elem(&scratches, &zero);
@@ -2074,7 +2075,9 @@ int BPF_PROG(sched_process_exit, struct task_struct *p)
 		filtered(st, task);
 	st->flags = 0;
 	now = bpf_ktime_get_ns();
-	if (!(state & SWOLL_DYING) || death->tgid == task->tgid) {
+	/* Threads that the kernel made for io_uring came unseen, and go so, as under strace. */
+	if ((!(state & SWOLL_DYING) || death->tgid == task->tgid) &&
+	    (!(task->flags & PF_IO_WORKER) || flags & SWOLL_EXIT_GROUP)) {
 		scratch->exit.status = status;
 		scratch->exit.flags = flags;
 		write_event(st->ring, task, &scratch->event, SWOLL_EXIT, sizeof(scratch->exit),
@@ -2401,6 +2404,8 @@ int running(struct bpf_iter__task *ctx)
 	return 0;
 }
 
+#include "uring.h"
+
 /* So that every type of swoll.h is described in the object. */
 struct swoll_types {
 	enum swoll_sizes sizes;
@@ -2427,6 +2432,8 @@ struct swoll_types {
 	enum swoll_capture_how capture_how;
 	enum swoll_capture_rule_flag capture_rule_flag;
 	enum swoll_capture_count capture_count;
+	enum swoll_uring_arg uring_arg;
+	enum swoll_uring_flag uring_flag;
 	struct swoll_page page;
 	struct swoll_record record;
 	struct swoll_capture capture;
@@ -2447,5 +2454,8 @@ struct swoll_types {
 	struct swoll_running running;
 	struct swoll_call call;
 	struct swoll_variant variant;
+	struct swoll_uring_key uring_key;
+	struct swoll_uring_op uring_op;
+	struct swoll_uring_capture uring_capture;
 };
 const volatile struct swoll_types *types_of_layout;

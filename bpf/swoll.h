@@ -40,6 +40,7 @@ enum swoll_sizes {
 	SWOLL_CAPTURE_ARG = 7,	   /* the argument, in swoll_capture.arg */
 	SWOLL_CAPTURE_CAP = 3,	   /* shift: the bits above are eighths of the most bytes of
 				    * each iovec that were gathered; 0: as far as they go */
+	SWOLL_URING_ARGS = 8,	   /* enum swoll_uring_arg */
 };
 
 /* A record goes to exactly one lane. */
@@ -72,6 +73,7 @@ enum swoll_kind {
 	SWOLL_SIGNAL,		/* struct swoll_signal */
 	SWOLL_CRED,		/* struct swoll_event: the task's ids or name changed */
 	SWOLL_FOLD,		/* struct swoll_fold: the same call again, many times */
+	SWOLL_URING,		/* an operation of io_uring: like a call, see swoll_uring_arg */
 	SWOLL_KINDS,
 };
 
@@ -183,7 +185,57 @@ struct swoll_fold {
 	struct swoll_repeats at[2]; /* by the lowest bit of `count` */
 };
 
-/* Head of every record that is not a call: who, besides swoll_record. */
+/*
+ * The arguments of an operation of io_uring, which are its submission queue entry. Those
+ * at the end that are 0 are left out. `nr` is the opcode; SWOLL_NO_OPCODE: a completion
+ * of no operation. `start` is the time of submission or, where an operation completes again
+ * and again, of the completion before. UNFINISHED with IOSQE_CQE_SKIP_SUCCESS: only if it
+ * fails there is another record, which says so.
+ */
+enum swoll_uring_arg {
+	SWOLL_URING_USER_DATA,
+	SWOLL_URING_FD,		/* or the directory's */
+	SWOLL_URING_FLAGS,	/* u8 flags | u16 ioprio << 8 | u32 flags of the completion << 32 */
+	SWOLL_URING_ADDR,
+	SWOLL_URING_LEN,	/* u32 | u16 buf_index << 32 | u16 personality << 48 */
+	SWOLL_URING_OFF,	/* or a second address */
+	SWOLL_URING_OP_FLAGS,	/* u32 | u32 file_index << 32 */
+	SWOLL_URING_ADDR3,
+};
+
+/*
+ * Operations in flight, in a map. They are told apart by user_data; where one is there
+ * already with the same, `req` does, else it is 0.
+ */
+struct swoll_uring_key {
+	__u64 ctx;	/* the io_uring instance */
+	__u64 user_data;
+	__u64 req;
+};
+struct swoll_uring_op {
+	__u64 req;
+	__u64 start;	/* ns CLOCK_MONOTONIC */
+	__u64 life;	/* swoll_ring.life */
+	__u32 ring;
+	__u32 tid;	/* who submitted it */
+	__u32 tgid;
+	__u8 opcode;
+	__u8 captures;	/* number of them in a map of their own */
+	__u8 flags;	/* enum swoll_uring_flag */
+	__u8 pad;
+	__u64 args[SWOLL_URING_ARGS];
+};
+enum swoll_uring_flag {
+	SWOLL_URING_UNKNOWN = 1, /* only its completion was seen */
+	SWOLL_URING_TWINS = 2,	 /* there were others with the same user_data */
+	SWOLL_URING_LATE = 4,	 /* in flight when its ring froze, and over by now */
+};
+struct swoll_uring_capture {
+	__u64 req;
+	__u64 nth;	/* from 0 */
+};
+
+/* Head of every record that is not a call, nor an operation: who, besides swoll_record. */
 struct swoll_event {
 	struct swoll_record head;
 	__u32 uid;
@@ -342,6 +394,7 @@ enum swoll_ring_flag {
 	SWOLL_BOOT_DONE = 4,	/* the boot lane is full */
 	SWOLL_NO_PAYLOAD = 8,	/* the bytes of data buffers stay out; takes effect with
 				 * the next swoll_node.generation */
+	SWOLL_USES_URING = 16,	/* a task of it used io_uring */
 };
 /* How sure the kernel side is of the first process; more replaces less. */
 enum swoll_first {
@@ -396,6 +449,7 @@ enum swoll_place {
 	SWOLL_FAIL_COPY,
 	SWOLL_FAIL_SEQ,
 	SWOLL_FAIL_SENDER,
+	SWOLL_FAIL_URING,  /* an operation could not be kept */
 };
 
 /* In the cgroup map: what is recorded into which ring. */
@@ -483,8 +537,11 @@ enum swoll_task_flag {
 	SWOLL_TASK_FAULT = 2,	/* a capture of the entry faulted */
 	SWOLL_TASK_CUT = 4,	/* a capture is incomplete */
 	SWOLL_TASK_FORKED = 8,	/* next comes the exit of its parent's fork */
+	SWOLL_TASK_URING = 16,	/* in a list: no task, but an operation of io_uring in flight;
+				 * its record follows in place of captures */
 };
 enum swoll_none {
+	SWOLL_NO_OPCODE = 0xff,
 	SWOLL_NO_RING = 0x7fffffff,
 };
 

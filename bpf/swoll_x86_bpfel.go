@@ -13,6 +13,11 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type SwollCaptureRoom struct {
+	_     structs.HostLayout
+	Bytes [384]uint8
+}
+
 type SwollListing struct {
 	_       structs.HostLayout
 	Running struct {
@@ -170,6 +175,34 @@ type SwollSwollTask struct {
 	Capture    [832]uint8
 }
 
+type SwollSwollUringCapture struct {
+	_   structs.HostLayout
+	Req uint64
+	Nth uint64
+}
+
+type SwollSwollUringKey struct {
+	_        structs.HostLayout
+	Ctx      uint64
+	UserData uint64
+	Req      uint64
+}
+
+type SwollSwollUringOp struct {
+	_        structs.HostLayout
+	Req      uint64
+	Start    uint64
+	Life     uint64
+	Ring     uint32
+	Tid      uint32
+	Tgid     uint32
+	Opcode   uint8
+	Captures uint8
+	Flags    uint8
+	Pad      uint8
+	Args     [8]uint64
+}
+
 type SwollSwollVariant struct {
 	_   structs.HostLayout
 	Key uint64
@@ -185,40 +218,97 @@ type SwollSwollWatch struct {
 	Pad      uint32
 }
 
+type SwollUringListing struct {
+	_       structs.HostLayout
+	Running struct {
+		_          structs.HostLayout
+		Ring       uint32
+		Tid        uint32
+		Tgid       uint32
+		Flags      uint32
+		Life       uint64
+		Start      uint64
+		Args       [6]uint64
+		Nr         uint16
+		Abi        uint8
+		Captures   uint8
+		CaptureLen uint32
+		Uid        uint32
+		Gid        uint32
+		Comm       [16]int8
+	}
+	Record SwollScratch
+	Op     SwollSwollUringOp
+}
+
+type SwollUringWork struct {
+	_   structs.HostLayout
+	Op  SwollSwollUringOp
+	Sqe struct {
+		_           structs.HostLayout
+		Opcode      uint8
+		Flags       uint8
+		Ioprio      uint16
+		Fd          uint32
+		Off         uint64
+		Addr        uint64
+		Len         uint32
+		OpFlags     uint32
+		UserData    uint64
+		BufIndex    uint16
+		Personality uint16
+		FileIndex   uint32
+		Addr3       uint64
+		Pad         uint64
+	}
+}
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	SwollMapAlerts            = "alerts"
-	SwollMapCgroups           = "cgroups"
-	SwollMapConsents          = "consents"
-	SwollMapListings          = "listings"
-	SwollMapPool              = "pool"
-	SwollMapRings             = "rings"
-	SwollMapScratches         = "scratches"
-	SwollMapSenders           = "senders"
-	SwollMapTasks             = "tasks"
-	SwollMapWatches           = "watches"
-	SwollProgCgroupMkdir      = "cgroup_mkdir"
-	SwollProgCgroupRmdir      = "cgroup_rmdir"
-	SwollProgRunning          = "running"
-	SwollProgSchedProcessExec = "sched_process_exec"
-	SwollProgSchedProcessExit = "sched_process_exit"
-	SwollProgSchedProcessFork = "sched_process_fork"
-	SwollProgSignalDeliver    = "signal_deliver"
-	SwollProgSignalGenerate   = "signal_generate"
-	SwollProgSysEnter         = "sys_enter"
-	SwollProgSysExit          = "sys_exit"
-	SwollVarCalls             = "calls"
-	SwollVarLimitData         = "limit_data"
-	SwollVarLimitString       = "limit_string"
-	SwollVarLimits            = "limits"
-	SwollVarNode              = "node"
-	SwollVarRoutine           = "routine"
-	SwollVarShape             = "shape"
-	SwollVarTurn              = "turn"
-	SwollVarTypesOfLayout     = "types_of_layout"
-	SwollVarVariants          = "variants"
+	SwollMapAlerts               = "alerts"
+	SwollMapCgroups              = "cgroups"
+	SwollMapConsents             = "consents"
+	SwollMapListings             = "listings"
+	SwollMapPool                 = "pool"
+	SwollMapRings                = "rings"
+	SwollMapScratches            = "scratches"
+	SwollMapSenders              = "senders"
+	SwollMapTasks                = "tasks"
+	SwollMapUringCaptures        = "uring_captures"
+	SwollMapUringListings        = "uring_listings"
+	SwollMapUringOps             = "uring_ops"
+	SwollMapUringWorks           = "uring_works"
+	SwollMapWatches              = "watches"
+	SwollProgCgroupMkdir         = "cgroup_mkdir"
+	SwollProgCgroupRmdir         = "cgroup_rmdir"
+	SwollProgIoUringComplete     = "io_uring_complete"
+	SwollProgIoUringCompleteArgs = "io_uring_complete_args"
+	SwollProgIoUringCqeOverflow  = "io_uring_cqe_overflow"
+	SwollProgIoUringCreate       = "io_uring_create"
+	SwollProgIoUringReqFailed    = "io_uring_req_failed"
+	SwollProgIoUringSubmitReq    = "io_uring_submit_req"
+	SwollProgIoUringSubmitSqe    = "io_uring_submit_sqe"
+	SwollProgRunning             = "running"
+	SwollProgSchedProcessExec    = "sched_process_exec"
+	SwollProgSchedProcessExit    = "sched_process_exit"
+	SwollProgSchedProcessFork    = "sched_process_fork"
+	SwollProgSignalDeliver       = "signal_deliver"
+	SwollProgSignalGenerate      = "signal_generate"
+	SwollProgSysEnter            = "sys_enter"
+	SwollProgSysExit             = "sys_exit"
+	SwollProgUringRunning        = "uring_running"
+	SwollVarCalls                = "calls"
+	SwollVarLimitData            = "limit_data"
+	SwollVarLimitString          = "limit_string"
+	SwollVarLimits               = "limits"
+	SwollVarNode                 = "node"
+	SwollVarRoutine              = "routine"
+	SwollVarShape                = "shape"
+	SwollVarTurn                 = "turn"
+	SwollVarTypesOfLayout        = "types_of_layout"
+	SwollVarVariants             = "variants"
 )
 
 // LoadSwoll returns the embedded CollectionSpec for Swoll.
@@ -263,32 +353,44 @@ type SwollSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type SwollProgramSpecs struct {
-	CgroupMkdir      *ebpf.ProgramSpec `ebpf:"cgroup_mkdir"`
-	CgroupRmdir      *ebpf.ProgramSpec `ebpf:"cgroup_rmdir"`
-	Running          *ebpf.ProgramSpec `ebpf:"running"`
-	SchedProcessExec *ebpf.ProgramSpec `ebpf:"sched_process_exec"`
-	SchedProcessExit *ebpf.ProgramSpec `ebpf:"sched_process_exit"`
-	SchedProcessFork *ebpf.ProgramSpec `ebpf:"sched_process_fork"`
-	SignalDeliver    *ebpf.ProgramSpec `ebpf:"signal_deliver"`
-	SignalGenerate   *ebpf.ProgramSpec `ebpf:"signal_generate"`
-	SysEnter         *ebpf.ProgramSpec `ebpf:"sys_enter"`
-	SysExit          *ebpf.ProgramSpec `ebpf:"sys_exit"`
+	CgroupMkdir         *ebpf.ProgramSpec `ebpf:"cgroup_mkdir"`
+	CgroupRmdir         *ebpf.ProgramSpec `ebpf:"cgroup_rmdir"`
+	IoUringComplete     *ebpf.ProgramSpec `ebpf:"io_uring_complete"`
+	IoUringCompleteArgs *ebpf.ProgramSpec `ebpf:"io_uring_complete_args"`
+	IoUringCqeOverflow  *ebpf.ProgramSpec `ebpf:"io_uring_cqe_overflow"`
+	IoUringCreate       *ebpf.ProgramSpec `ebpf:"io_uring_create"`
+	IoUringReqFailed    *ebpf.ProgramSpec `ebpf:"io_uring_req_failed"`
+	IoUringSubmitReq    *ebpf.ProgramSpec `ebpf:"io_uring_submit_req"`
+	IoUringSubmitSqe    *ebpf.ProgramSpec `ebpf:"io_uring_submit_sqe"`
+	Running             *ebpf.ProgramSpec `ebpf:"running"`
+	SchedProcessExec    *ebpf.ProgramSpec `ebpf:"sched_process_exec"`
+	SchedProcessExit    *ebpf.ProgramSpec `ebpf:"sched_process_exit"`
+	SchedProcessFork    *ebpf.ProgramSpec `ebpf:"sched_process_fork"`
+	SignalDeliver       *ebpf.ProgramSpec `ebpf:"signal_deliver"`
+	SignalGenerate      *ebpf.ProgramSpec `ebpf:"signal_generate"`
+	SysEnter            *ebpf.ProgramSpec `ebpf:"sys_enter"`
+	SysExit             *ebpf.ProgramSpec `ebpf:"sys_exit"`
+	UringRunning        *ebpf.ProgramSpec `ebpf:"uring_running"`
 }
 
 // SwollMapSpecs contains maps before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type SwollMapSpecs struct {
-	Alerts    *ebpf.MapSpec `ebpf:"alerts"`
-	Cgroups   *ebpf.MapSpec `ebpf:"cgroups"`
-	Consents  *ebpf.MapSpec `ebpf:"consents"`
-	Listings  *ebpf.MapSpec `ebpf:"listings"`
-	Pool      *ebpf.MapSpec `ebpf:"pool"`
-	Rings     *ebpf.MapSpec `ebpf:"rings"`
-	Scratches *ebpf.MapSpec `ebpf:"scratches"`
-	Senders   *ebpf.MapSpec `ebpf:"senders"`
-	Tasks     *ebpf.MapSpec `ebpf:"tasks"`
-	Watches   *ebpf.MapSpec `ebpf:"watches"`
+	Alerts        *ebpf.MapSpec `ebpf:"alerts"`
+	Cgroups       *ebpf.MapSpec `ebpf:"cgroups"`
+	Consents      *ebpf.MapSpec `ebpf:"consents"`
+	Listings      *ebpf.MapSpec `ebpf:"listings"`
+	Pool          *ebpf.MapSpec `ebpf:"pool"`
+	Rings         *ebpf.MapSpec `ebpf:"rings"`
+	Scratches     *ebpf.MapSpec `ebpf:"scratches"`
+	Senders       *ebpf.MapSpec `ebpf:"senders"`
+	Tasks         *ebpf.MapSpec `ebpf:"tasks"`
+	UringCaptures *ebpf.MapSpec `ebpf:"uring_captures"`
+	UringListings *ebpf.MapSpec `ebpf:"uring_listings"`
+	UringOps      *ebpf.MapSpec `ebpf:"uring_ops"`
+	UringWorks    *ebpf.MapSpec `ebpf:"uring_works"`
+	Watches       *ebpf.MapSpec `ebpf:"watches"`
 }
 
 // SwollVariableSpecs contains global variables before they are loaded into the kernel.
@@ -327,16 +429,20 @@ func (o *SwollObjects) Close() error {
 //
 // It can be passed to LoadSwollObjects or ebpf.CollectionSpec.LoadAndAssign.
 type SwollMaps struct {
-	Alerts    *ebpf.Map `ebpf:"alerts"`
-	Cgroups   *ebpf.Map `ebpf:"cgroups"`
-	Consents  *ebpf.Map `ebpf:"consents"`
-	Listings  *ebpf.Map `ebpf:"listings"`
-	Pool      *ebpf.Map `ebpf:"pool"`
-	Rings     *ebpf.Map `ebpf:"rings"`
-	Scratches *ebpf.Map `ebpf:"scratches"`
-	Senders   *ebpf.Map `ebpf:"senders"`
-	Tasks     *ebpf.Map `ebpf:"tasks"`
-	Watches   *ebpf.Map `ebpf:"watches"`
+	Alerts        *ebpf.Map `ebpf:"alerts"`
+	Cgroups       *ebpf.Map `ebpf:"cgroups"`
+	Consents      *ebpf.Map `ebpf:"consents"`
+	Listings      *ebpf.Map `ebpf:"listings"`
+	Pool          *ebpf.Map `ebpf:"pool"`
+	Rings         *ebpf.Map `ebpf:"rings"`
+	Scratches     *ebpf.Map `ebpf:"scratches"`
+	Senders       *ebpf.Map `ebpf:"senders"`
+	Tasks         *ebpf.Map `ebpf:"tasks"`
+	UringCaptures *ebpf.Map `ebpf:"uring_captures"`
+	UringListings *ebpf.Map `ebpf:"uring_listings"`
+	UringOps      *ebpf.Map `ebpf:"uring_ops"`
+	UringWorks    *ebpf.Map `ebpf:"uring_works"`
+	Watches       *ebpf.Map `ebpf:"watches"`
 }
 
 func (m *SwollMaps) Close() error {
@@ -350,6 +456,10 @@ func (m *SwollMaps) Close() error {
 		m.Scratches,
 		m.Senders,
 		m.Tasks,
+		m.UringCaptures,
+		m.UringListings,
+		m.UringOps,
+		m.UringWorks,
 		m.Watches,
 	)
 }
@@ -374,22 +484,37 @@ type SwollVariables struct {
 //
 // It can be passed to LoadSwollObjects or ebpf.CollectionSpec.LoadAndAssign.
 type SwollPrograms struct {
-	CgroupMkdir      *ebpf.Program `ebpf:"cgroup_mkdir"`
-	CgroupRmdir      *ebpf.Program `ebpf:"cgroup_rmdir"`
-	Running          *ebpf.Program `ebpf:"running"`
-	SchedProcessExec *ebpf.Program `ebpf:"sched_process_exec"`
-	SchedProcessExit *ebpf.Program `ebpf:"sched_process_exit"`
-	SchedProcessFork *ebpf.Program `ebpf:"sched_process_fork"`
-	SignalDeliver    *ebpf.Program `ebpf:"signal_deliver"`
-	SignalGenerate   *ebpf.Program `ebpf:"signal_generate"`
-	SysEnter         *ebpf.Program `ebpf:"sys_enter"`
-	SysExit          *ebpf.Program `ebpf:"sys_exit"`
+	CgroupMkdir         *ebpf.Program `ebpf:"cgroup_mkdir"`
+	CgroupRmdir         *ebpf.Program `ebpf:"cgroup_rmdir"`
+	IoUringComplete     *ebpf.Program `ebpf:"io_uring_complete"`
+	IoUringCompleteArgs *ebpf.Program `ebpf:"io_uring_complete_args"`
+	IoUringCqeOverflow  *ebpf.Program `ebpf:"io_uring_cqe_overflow"`
+	IoUringCreate       *ebpf.Program `ebpf:"io_uring_create"`
+	IoUringReqFailed    *ebpf.Program `ebpf:"io_uring_req_failed"`
+	IoUringSubmitReq    *ebpf.Program `ebpf:"io_uring_submit_req"`
+	IoUringSubmitSqe    *ebpf.Program `ebpf:"io_uring_submit_sqe"`
+	Running             *ebpf.Program `ebpf:"running"`
+	SchedProcessExec    *ebpf.Program `ebpf:"sched_process_exec"`
+	SchedProcessExit    *ebpf.Program `ebpf:"sched_process_exit"`
+	SchedProcessFork    *ebpf.Program `ebpf:"sched_process_fork"`
+	SignalDeliver       *ebpf.Program `ebpf:"signal_deliver"`
+	SignalGenerate      *ebpf.Program `ebpf:"signal_generate"`
+	SysEnter            *ebpf.Program `ebpf:"sys_enter"`
+	SysExit             *ebpf.Program `ebpf:"sys_exit"`
+	UringRunning        *ebpf.Program `ebpf:"uring_running"`
 }
 
 func (p *SwollPrograms) Close() error {
 	return _SwollClose(
 		p.CgroupMkdir,
 		p.CgroupRmdir,
+		p.IoUringComplete,
+		p.IoUringCompleteArgs,
+		p.IoUringCqeOverflow,
+		p.IoUringCreate,
+		p.IoUringReqFailed,
+		p.IoUringSubmitReq,
+		p.IoUringSubmitSqe,
 		p.Running,
 		p.SchedProcessExec,
 		p.SchedProcessExit,
@@ -398,6 +523,7 @@ func (p *SwollPrograms) Close() error {
 		p.SignalGenerate,
 		p.SysEnter,
 		p.SysExit,
+		p.UringRunning,
 	)
 }
 

@@ -20,7 +20,6 @@ import (
 	"github.com/swoll-recorder/swoll/ringstore"
 	"github.com/swoll-recorder/swoll/ringstore/decode"
 	"github.com/swoll-recorder/swoll/ringstore/layout"
-	"github.com/swoll-recorder/swoll/ringstore/syscalls"
 	"github.com/swoll-recorder/swoll/ringstore/verdict"
 )
 
@@ -111,6 +110,8 @@ func (r *Recorder) container(i *instance, offset int64) (api.Container, error) {
 			Lost:        stat.Lost,
 			Oldest:      at(stat.Oldest), Newest: at(stat.Newest), CompleteSince: at(stat.CompleteSince),
 			Late: atomic.LoadUint32(&c.Late) != 0, Gaps: int(atomic.LoadUint32(&c.Gaps)),
+			IOUring:       atomic.LoadUint32(&r.k.control(i.ring).Flags)&layout.RingFlagUsesUring != 0,
+			IOUringUnseen: !r.k.uring.sees(),
 		},
 	}, nil
 }
@@ -236,7 +237,7 @@ func (r *Recorder) histories(ctx context.Context, list []*instance) (_ []*ringst
 // would be empty, and read as "it made no such call".
 func filterOf(q api.DumpQuery) (decode.Filter, error) {
 	for _, name := range q.Syscalls {
-		if !strings.HasPrefix(name, "syscall_") && syscalls.ByName(goarch, name) == nil {
+		if !decode.KnownCall(goarch, name) {
 			return decode.Filter{}, api.Errorf(api.CodeBadRequest, "no system call is named %q", name)
 		}
 	}

@@ -198,6 +198,8 @@ func (r *Recorder) metaOf(i *instance, c *layout.Ring) *ringstore.Meta {
 		WallOffset: r.wallOffset(),
 		PageSize:   os.Getpagesize(),
 		Notes:      i.allNotes(),
+
+		UringUnseen: !r.k.uring.sees(),
 	}
 	i.who().fill(m)
 	return m

@@ -35,7 +35,8 @@ const (
 	runningProg = "running"
 )
 
-var mapNames = []string{"rings", "tasks", "cgroups", "watches", "consents", "pool", "alerts", "scratches", "listings", "senders", nodeMap}
+var mapNames = []string{"rings", "tasks", "cgroups", "watches", "consents", "pool", "alerts", "scratches", "listings", "senders",
+	uringOps, uringCaptures, "uring_works", "uring_listings", nodeMap}
 
 // The order in which programs are attached. Arming comes last: no ring is handed out
 // before everything that fills and retires it is in place.
@@ -53,6 +54,7 @@ type kernel struct {
 	maps    map[string]*ebpf.Map
 	links   []link.Link
 	iter    *link.Iter
+	uring   uring
 	rings   []byte // all rings, mapped
 	node    []byte // struct swoll_node, mapped
 	lock    *os.File
@@ -85,6 +87,16 @@ func openKernel(cfg Config, h hierarchy) (*kernel, error) {
 }
 
 func (k *kernel) open(cfg Config, h hierarchy) error {
+	if err := k.adoptOrLoad(cfg, h); err != nil {
+		return err
+	}
+	if !k.uring.sees() {
+		k.log.Warn("what is done through io_uring is not recorded: this kernel has not the tracepoints for it that this version knows")
+	}
+	return nil
+}
+
+func (k *kernel) adoptOrLoad(cfg Config, h hierarchy) error {
 	if k.pinDir == "" {
 		return k.load(cfg, h)
 	}
@@ -148,7 +160,7 @@ func (k *kernel) build(cfg Config, h hierarchy) error {
 	if err != nil {
 		return err
 	}
-	coll, err := ebpf.NewCollection(spec)
+	coll, err := k.loadCollection(spec, ebpf.CollectionOptions{})
 	if err != nil {
 		return explainLoad(err)
 	}
@@ -230,6 +242,9 @@ func hashOf(spec *ebpf.CollectionSpec) uint64 {
 
 // attach attaches all programs of a collection.
 func (k *kernel) attach(coll *ebpf.Collection) error {
+	if err := k.uring.attach(coll, k.maps[uringOps]); err != nil {
+		return err
+	}
 	for _, name := range attachOrder {
 		l, err := link.AttachTracing(link.TracingOptions{Program: coll.Programs[name]})
 		if err != nil {
@@ -284,6 +299,12 @@ func (k *kernel) nodeState() *layout.Node {
 func (k *kernel) running() ([]ringstore.Running, error) {
 	k.listing.Lock()
 	defer k.listing.Unlock()
+	// Operations first: one that is completed by a task that the list has not, nor the
+	// operations, has its record.
+	operations, err := k.uring.running()
+	if err != nil {
+		return nil, err
+	}
 	r, err := k.iter.Open()
 	if err != nil {
 		return nil, fmt.Errorf("opening the task iterator: %w", err)
@@ -293,7 +314,11 @@ func (k *kernel) running() ([]ringstore.Running, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the task iterator: %w", err)
 	}
-	return ringstore.ParseRunning(data)
+	tasks, err := ringstore.ParseRunning(data)
+	if err != nil || len(operations) == 0 {
+		return tasks, err
+	}
+	return append(tasks, k.inFlight(operations, tasks)...), nil
 }
 
 // watch lets every cgroup that is made below the one with this id be a container.
@@ -380,6 +405,9 @@ func (k *kernel) invalidate() { atomic.AddUint64(&k.nodeState().Generation, 1) }
 
 // free zeroes a ring that nobody writes any more, and returns it to the pool.
 func (k *kernel) free(ring uint32) error {
+	if k.control(ring).Flags&layout.RingFlagUsesUring != 0 {
+		k.forgetOperations(ring)
+	}
 	clear(k.ring(ring))
 	if err := k.maps["pool"].Update(nil, ring, ebpf.UpdateAny); err != nil {
 		return fmt.Errorf("returning ring %d to the pool: %w", ring, err)
@@ -415,6 +443,7 @@ func (k *kernel) close() {
 	if k.iter != nil {
 		_ = k.iter.Close()
 	}
+	k.uring.close()
 	if k.rings != nil {
 		_ = unix.Munmap(k.rings)
 	}

@@ -190,6 +190,9 @@ func (k *kernel) adopt() error {
 	if err := k.openPinned(k.sub(pinsCurrent), mapNames); err != nil {
 		return k.cannotTake(pinsCurrent, err)
 	}
+	if err := k.uring.adopt(k.sub(pinsCurrent)); err != nil {
+		return k.cannotTake(pinsCurrent, fmt.Errorf("what sees io_uring: %w", err))
+	}
 	return nil
 }
 
@@ -223,7 +226,7 @@ func (k *kernel) pin() (err error) {
 	if err := k.iter.Pin(filepath.Join(dir, "link_"+runningProg)); err != nil {
 		return fmt.Errorf("pinning the task iterator: %w", err)
 	}
-	return nil
+	return k.uring.pin(dir)
 }
 
 // exchange lets pinsNew be the current one, and the current one pinsNew, at once.

@@ -51,7 +51,7 @@ func (k *kernel) renew(cfg Config, disturbed bool) error {
 		}
 	}()
 	began := time.Now()
-	coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: k.maps})
+	coll, err := k.loadCollection(spec, ebpf.CollectionOptions{MapReplacements: k.maps})
 	if err != nil {
 		k.log.Error("the pinned programs, of another version or made for other flags, cannot be replaced and record on", "err", explainLoad(err))
 		k.links, held = held, nil
@@ -60,11 +60,12 @@ func (k *kernel) renew(cfg Config, disturbed bool) error {
 	defer coll.Close()
 	loaded := time.Since(began)
 	node.Turns = turn
-	iter := k.iter
+	iter, uring := k.iter, k.uring
 	if err := k.attach(coll); err != nil {
 		return err
 	}
 	_ = iter.Close()
+	defer uring.close()
 	if err := k.pin(); err != nil {
 		return err
 	}

@@ -181,6 +181,7 @@ func describe(m *ringstore.SnapshotMeta, size int64) api.Snapshot {
 		ID: m.ID, Namespace: m.Namespace, Pod: m.Pod, Container: m.Container, Instance: m.Instance,
 		UID: m.PodUID, ContainerID: m.ContainerID, Image: m.Image, Labels: m.Labels, Node: m.Node,
 		Trigger: m.Trigger, Reason: m.Reason, Created: m.Created, Bytes: size, Records: m.Records, Verdict: m.Verdict,
+		IOUring: m.Uring, IOUringUnseen: m.UringUnseen,
 	}
 	if d := m.Death; d != nil {
 		code := d.ExitCode()

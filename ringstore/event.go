@@ -18,7 +18,8 @@ type Event struct {
 	Duration int64
 	TID, PID uint32 // thread and process id in the host's pid namespace
 
-	// The call. Nr is the number in its ABI.
+	// The call, or the operation of io_uring (see Operation). Nr is the number in its ABI,
+	// or the opcode.
 	Nr         uint16
 	ABI        ABI
 	Args       []uint64
@@ -67,10 +68,49 @@ func (e *Event) End() int64 {
 	switch {
 	case e.Run != nil:
 		return e.Run.Last
-	case e.Kind != KindCall || e.NoEnter || e.Unfinished:
+	case !e.Kind.timed() || e.NoEnter || e.Unfinished:
 		return e.Start
 	}
 	return e.Start + max(e.Duration, 0)
+}
+
+// NoOpcode is the Nr of a KindUring event that is a completion of no operation: another
+// io_uring instance sent it, or it tells that a registered resource is free.
+const NoOpcode = layout.NoneNoOpcode
+
+// An Operation is what a KindUring event knows of the submission and the completion, by the
+// names of struct io_uring_sqe. What of it an opcode has no use for is 0, mostly.
+type Operation struct {
+	UserData        uint64
+	FD              int32
+	Flags           uint8 // IOSQE_*
+	IOPrio          uint16
+	CompletionFlags uint32 // IORING_CQE_F_*
+	Addr, Off       uint64
+	Len, OpFlags    uint32
+	FileIndex       uint32
+	BufIndex        uint16
+	Personality     uint16
+	Addr3           uint64
+}
+
+// Operation returns what a KindUring event is about. Its result is Ret, and Captures are
+// of the fields that layout.UringArg* number. Where NoEnter is set, only the completion was seen: there is
+// nothing but UserData, and the flags of the completion. Start is the time of submission;
+// of one that completes again and again, that of the completion before. An operation that
+// asked to be told of failures only is Unfinished in one event and, if it failed, has
+// another.
+func (e *Event) Operation() Operation {
+	var a [layout.SizesUringArgs]uint64
+	copy(a[:], e.Args)
+	flags, length, op := a[layout.UringArgFlags], a[layout.UringArgLen], a[layout.UringArgOpFlags]
+	return Operation{
+		UserData: a[layout.UringArgUserData], FD: int32(a[layout.UringArgFd]),
+		Flags: uint8(flags), IOPrio: uint16(flags >> 8), CompletionFlags: uint32(flags >> 32),
+		Addr: a[layout.UringArgAddr], Off: a[layout.UringArgOff], Addr3: a[layout.UringArgAddr3],
+		Len: uint32(length), BufIndex: uint16(length >> 32), Personality: uint16(length >> 48),
+		OpFlags: uint32(op), FileIndex: uint32(op >> 32),
+	}
 }
 
 // Kind is what an Event is.
@@ -84,9 +124,13 @@ const (
 	KindExit   Kind = 4
 	KindSignal Kind = 5
 	KindCred   Kind = 6 // ids or name changed; they are in UID, GID and Comm
+	KindUring  Kind = 8 // an operation of io_uring that completed, or is in flight
 )
 
-// String returns the kind's name: call, fork, exec, exit, signal or cred.
+// timed tells that an event of this kind takes time: it has the form of a call.
+func (k Kind) timed() bool { return k == KindCall || k == KindUring }
+
+// String returns the kind's name: call, fork, exec, exit, signal, cred or uring.
 func (k Kind) String() string {
 	if int(k) >= len(layout.KindNames) {
 		return "unknown"

@@ -115,6 +115,7 @@ func FuzzSnapshot(f *testing.F) {
 	f.Add(whole, uint32(0))
 	f.Add(whole[:len(whole)/2], uint32(0))
 	f.Add(img.running[0].append(nil), uint32(frameRunning))
+	f.Add(img.running[2].append(nil), uint32(frameRunning))
 	for _, page := range img.pages[:2] {
 		raw := le.AppendUint32(nil, page.index)
 		raw = le.AppendUint32(raw, uint32(len(page.b)))

@@ -43,6 +43,10 @@ type Meta struct {
 	// one. MoreGaps are between those two, and their times are not known.
 	Gaps     []Gap `json:"gaps,omitempty"`
 	MoreGaps int   `json:"moreGaps,omitempty"`
+	// Uring says that the container used io_uring. UringUnseen says that the kernel does not
+	// let the recorder see its operations, whether it was used or not.
+	Uring       bool `json:"ioUring,omitempty"`
+	UringUnseen bool `json:"ioUringUnseen,omitempty"`
 }
 
 // A Gap is a time in which nothing was recorded, since the ring was frozen, in ns

@@ -282,7 +282,7 @@ func (img *Image) status(b []byte) status {
 	switch {
 	case recordStart(b) > limit:
 		return statusLater
-	case recordKind(b) == KindCall && recordFinish(b) > img.instant:
+	case recordKind(b).timed() && recordFinish(b) > img.instant:
 		return statusRunning
 	}
 	return statusHeld
@@ -366,7 +366,7 @@ func newIndex(img *Image) *index {
 			return
 		}
 		x.refs = append(x.refs, ref{start: start, page: int32(page), at: uint16(at), n: uint16(n)})
-		if recordKind(b) != KindCall {
+		if !recordKind(b).timed() {
 			x.ids.addEvent(b)
 		}
 	})
@@ -423,9 +423,11 @@ func (x *index) addRunning() {
 	}
 	for i := range x.img.running {
 		r := &x.img.running[i]
-		x.ids.addRunning(r)
+		if r.Operation == nil {
+			x.ids.addRunning(r)
+		}
 		// What returned after it began was it, or came later.
-		counted := runs[r.TID] > r.Start
+		counted := r.Operation == nil && runs[r.TID] > r.Start
 		if r.InCall && r.Start <= x.img.instant && !counted && !x.recorded(r) {
 			x.calls = append(x.calls, r)
 		}
@@ -457,11 +459,15 @@ func (x *index) before(refs []ref, start int64) int {
 
 // recorded tells whether the running call has a record by now.
 func (x *index) recorded(r *Running) bool {
+	kind := KindCall
+	if r.Operation != nil {
+		kind = KindUring
+	}
 	for _, ref := range x.refs[x.before(x.refs, r.Start):] {
 		if ref.start != r.Start {
 			return false
 		}
-		if b := x.img.pages[ref.page].b[ref.offset():]; recordTID(b) == r.TID && recordKind(b) == KindCall {
+		if b := x.img.pages[ref.page].b[ref.offset():]; recordTID(b) == r.TID && recordKind(b) == kind {
 			return true
 		}
 	}
@@ -475,12 +481,15 @@ func (x *index) all(a *arena, yield func(*Event) bool) {
 	for _, r := range x.refs {
 		if r.page < 0 {
 			e, calls = calls[0].event(), calls[1:]
+			if e.Kind == KindUring {
+				x.ids.name(&e)
+			}
 		} else {
 			page := &x.img.pages[r.page]
 			b := page.b[r.offset():]
 			a.decode(b, &e)
 			e.Lane, e.Seq = page.lane, x.img.seq(page, int(r.n))
-			if e.Kind == KindCall {
+			if e.Kind.timed() {
 				if x.img.status(b) == statusRunning {
 					e.unfinish()
 				}
@@ -545,7 +554,7 @@ func (img *Image) History(meta Meta) *History {
 	h.Events = make([]Event, 0, len(x.refs))
 	args, captures := 0, 0
 	for _, r := range x.refs {
-		if r.page >= 0 && recordKind(img.pages[r.page].b[r.offset():]) == KindCall {
+		if r.page >= 0 && recordKind(img.pages[r.page].b[r.offset():]).timed() {
 			shape := img.pages[r.page].b[r.offset()+layout.RecordAtShape]
 			args += int(shape & 15)
 			captures += int(shape >> 4)
@@ -565,6 +574,7 @@ func (img *Image) header(meta Meta, stat *Stat) *History {
 	control := img.Control()
 	meta.Armed, meta.CgroupID, meta.Death, meta.Lost = control.Armed, control.CgroupID, control.Death, stat.Lost
 	meta.Late, meta.Gaps, meta.MoreGaps = control.Late, control.Gaps, control.MoreGaps
+	meta.Uring = meta.Uring || control.UsesUring
 	return &History{
 		Meta: meta, Now: img.instant,
 		CompleteSince: stat.CompleteSince, LaneCompleteSince: stat.LaneCompleteSince,

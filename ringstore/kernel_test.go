@@ -261,7 +261,7 @@ func appendRecord(b []byte, e *Event) []byte {
 	le.PutUint64(head[layout.RecordAtStart:], uint64(e.Start))
 	le.PutUint32(head[layout.RecordAtTID:], e.TID)
 	le.PutUint32(head[layout.RecordAtTGID:], e.PID)
-	if e.Kind == KindCall {
+	if e.Kind.timed() {
 		r = appendCall(head, e)
 	} else {
 		r = le.AppendUint32(head, e.UID)
@@ -369,12 +369,14 @@ type seed interface{ IntN(int) int }
 func randomEvent(s seed) Event {
 	e := Event{Kind: KindCall, TID: uint32(1 + s.IntN(40)), PID: uint32(1 + s.IntN(8))}
 	if s.IntN(8) == 0 {
-		e.Kind = Kind(2 + s.IntN(5))
+		e.Kind = []Kind{KindFork, KindExec, KindExit, KindSignal, KindCred, KindUring}[s.IntN(6)]
+	}
+	if e.Kind.timed() {
+		randomCall(s, &e)
+	} else {
 		e.Known, e.UID, e.GID, e.Comm = true, uint32(s.IntN(3)), uint32(s.IntN(3)), fmt.Sprintf("comm-%d", s.IntN(4))
 	}
 	switch e.Kind {
-	case KindCall:
-		randomCall(s, &e)
 	case KindFork:
 		e.Fork = &Fork{ChildTID: uint32(1 + s.IntN(40)), ChildPID: uint32(1 + s.IntN(8))}
 	case KindExec:
@@ -422,11 +424,16 @@ func randomCall(s seed, e *Event) {
 	default:
 		e.Duration = int64(s.IntN(3))
 	}
-	for range s.IntN(7) {
+	most := maxArgs
+	if e.Kind == KindUring {
+		most = layout.SizesUringArgs
+		e.Nr, e.ABI = uint16(s.IntN(256)), ABINative
+	}
+	for range s.IntN(most + 1) {
 		e.Args = append(e.Args, randomWord(s))
 	}
 	for range s.IntN(5) {
-		e.Captures = append(e.Captures, randomCapture(s, maxArgs))
+		e.Captures = append(e.Captures, randomCapture(s, most))
 	}
 }
 

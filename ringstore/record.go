@@ -42,9 +42,14 @@ func recordLen(b []byte) int {
 		return 0
 	}
 	var ok bool
-	if Kind(b[layout.RecordAtKind]) == KindCall {
-		ok = validCall(b)
-	} else {
+	switch Kind(b[layout.RecordAtKind]) {
+	case KindCall:
+		ok = validCall(b, maxArgs)
+	case KindUring:
+		// It came in by no entry, and its opcode has 8 bits.
+		ok = b[layout.RecordAtFlags]&layout.FlagABI == 0 && b[layout.RecordAtNr+1] == 0 &&
+			validCall(b, layout.SizesUringArgs)
+	default:
 		ok = validEvent(b)
 	}
 	if !ok {
@@ -53,11 +58,13 @@ func recordLen(b []byte) int {
 	return n
 }
 
-func validCall(b []byte) bool {
+// validCall tells whether b is a record of a call, or of an operation of io_uring, which
+// has the same form; most is how many arguments it may have.
+func validCall(b []byte, most int) bool {
 	flags, shape, wide := b[layout.RecordAtFlags], b[layout.RecordAtShape], b[layout.RecordAtWide]
 	args, captures := int(shape&15), int(shape>>4)
 	if flags&^maxFlags != 0 || flags&layout.FlagABI == layout.FlagABI ||
-		args > maxArgs || captures > layout.SizesCallCaptures || wide>>args != 0 {
+		args > most || captures > layout.SizesCallCaptures || wide>>args != 0 {
 		return false
 	}
 	const noEnd = layout.FlagNoEnter | layout.FlagUnfinished
@@ -77,7 +84,7 @@ func validCall(b []byte) bool {
 	if flags&layout.FlagLongDuration != 0 && le.Uint64(b[callHead(flags):]) > math.MaxInt64/2 {
 		return false
 	}
-	end := capturesEnd(b[at:], captures, maxArgs)
+	end := capturesEnd(b[at:], captures, most)
 	return end >= 0 && len(b)-(at+end) < 8
 }
 
@@ -223,7 +230,7 @@ func recordTID(b []byte) uint32  { return le.Uint32(b[layout.RecordAtTID:]) }
 
 // recordPID returns the process of a record's thread.
 func recordPID(b []byte) uint32 {
-	if recordKind(b) == KindCall && b[layout.RecordAtFlags]&layout.FlagThread == 0 {
+	if recordKind(b).timed() && b[layout.RecordAtFlags]&layout.FlagThread == 0 {
 		return recordTID(b)
 	}
 	return le.Uint32(b[layout.RecordAtTGID:])
@@ -263,7 +270,7 @@ func (a *arena) decode(b []byte, e *Event) {
 		TID:   recordTID(b),
 		PID:   recordPID(b),
 	}
-	if e.Kind == KindCall {
+	if e.Kind.timed() {
 		a.decodeCall(b, e)
 		return
 	}

@@ -12,10 +12,10 @@ import (
 
 // What event.go declares for its readers is what the kernel side writes.
 func TestConstants(t *testing.T) {
-	got := []int{int(KindCall), int(KindFork), int(KindExec), int(KindExit), int(KindSignal), int(KindCred),
+	got := []int{int(KindCall), int(KindFork), int(KindExec), int(KindExit), int(KindSignal), int(KindCred), int(KindUring),
 		int(LaneBoot), int(LaneLife), int(LaneError), int(LaneRecent), Lanes,
 		int(CaptureCut), int(CaptureFault), int(CaptureLate), int(CaptureExit), int(CaptureNone)}
-	want := []int{layout.KindCall, layout.KindFork, layout.KindExec, layout.KindExit, layout.KindSignal, layout.KindCred,
+	want := []int{layout.KindCall, layout.KindFork, layout.KindExec, layout.KindExit, layout.KindSignal, layout.KindCred, layout.KindUring,
 		layout.LaneBoot, layout.LaneLife, layout.LaneError, layout.LaneRecent, layout.LaneLanes,
 		layout.CaptureStatusCut, layout.CaptureStatusFault, layout.CaptureStatusLate, layout.CaptureStatusExit, layout.CaptureStatusNone}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -57,6 +57,8 @@ func TestInvalidRecords(t *testing.T) {
 	thread := call
 	thread.PID = 6
 	fork := Event{Kind: KindFork, Start: 100, TID: 7, PID: 7, Fork: &Fork{8, 8}}
+	operation := Event{Kind: KindUring, Start: 100, TID: 7, PID: 7, Nr: 18, Args: []uint64{1, 2, 3, 4, 5, 6, 7, 1 << 40},
+		Captures: []Capture{{Arg: 7, Data: []byte("hello")}}}
 	exec := Event{Kind: KindExec, Start: 100, TID: 7, PID: 7, Exec: &Exec{OldTID: 7, Filename: Capture{Data: []byte("/bin/sh")}}}
 	const (
 		args    = layout.SizesRecordHead
@@ -102,6 +104,10 @@ func TestInvalidRecords(t *testing.T) {
 		{"event too short", &fork, u8(layout.RecordAtKind, layout.KindSignal)},
 		{"child without a thread", &fork, u32(layout.ForkAtChildTID, 0)},
 		{"child without a process", &fork, u32(layout.ForkAtChildTGID, 0)},
+		{"operation by an entry", &operation, u8(layout.RecordAtFlags, uint8(ABI32))},
+		{"operation without an opcode", &operation, u8(layout.RecordAtNr+1, 1)},
+		{"operation with nine arguments", &operation, u8(layout.RecordAtShape, 1<<4|9)},
+		{"operation that is a call", &operation, u8(layout.RecordAtKind, layout.KindCall)},
 		{"exec without a name", &exec, u8(layout.SizeofExec+layout.CaptureAtLen, 200)},
 		{"exec of an argument", &exec, u8(layout.SizeofExec+layout.CaptureAtArg, 1)},
 	} {
@@ -112,6 +118,70 @@ func TestInvalidRecords(t *testing.T) {
 		test.corrupt(b)
 		if n := recordLen(append(b, make([]byte, 8)...)); n != 0 {
 			t.Errorf("%s: is a record of %d bytes, want none", test.name, n)
+		}
+	}
+}
+
+// An operation says what its submission said, as far as that has something to say.
+func TestOperation(t *testing.T) {
+	e := Event{Kind: KindUring, Args: []uint64{7, 0xffffff9c, 1<<48 | 2<<32 | 5<<8 | 0x10, 0x1000, 3<<48 | 4<<32 | 0644, 8, 9<<32 | 0x241}}
+	want := Operation{UserData: 7, FD: -100, Flags: 0x10, IOPrio: 5, CompletionFlags: 1<<16 | 2, Addr: 0x1000, Off: 8,
+		Len: 0644, OpFlags: 0x241, FileIndex: 9, BufIndex: 4, Personality: 3}
+	if diff := cmp.Diff(want, e.Operation()); diff != "" {
+		t.Errorf("operation (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(Operation{}, (&Event{Kind: KindUring}).Operation()); diff != "" {
+		t.Errorf("of nothing (-want +got):\n%s", diff)
+	}
+}
+
+// What is in flight is among the events, unfinished, unless it has a record by now; a list
+// with anything else in place of its record is none.
+func TestOperationsInFlight(t *testing.T) {
+	k, ring := newKernel(t, smallShape)
+	over := Event{Kind: KindUring, Start: k.now(), TID: 7, PID: 6, Nr: 22, Args: []uint64{77}}
+	flying := over
+	flying.Start = k.now()
+	var list []Running
+	for _, e := range []Event{over, flying} {
+		e.Unfinished = true
+		list = append(list, Running{Life: 1, TID: e.TID, PID: e.PID, InCall: true, Start: e.Start, Operation: appendRecord(nil, &e)})
+	}
+	var raw []byte
+	for i := range list {
+		raw = list[i].append(raw)
+	}
+	parsed, err := ParseRunning(raw)
+	if diff := cmp.Diff(list, parsed); err != nil || diff != "" {
+		t.Fatalf("%v, list (-written +read):\n%s", err, diff)
+	}
+	over.Duration = 1
+	k.write(0, LaneRecent, k.now(), appendRecord(nil, &over))
+	img, err := ring.Copy(k.now, func() ([]Running, error) { return parsed, nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	events := img.History(Meta{}).Events
+	if len(events) != 2 || events[0].Unfinished || events[0].Duration != 1 || !events[1].Unfinished || events[1].Seq != 0 ||
+		events[1].Start != flying.Start || events[1].Operation().UserData != 77 {
+		t.Fatalf("events: %+v", events)
+	}
+	if _, err := ParseRunning(list[0].append(nil)[:layout.SizeofRunning]); err == nil {
+		t.Error("without a record it is a list still")
+	}
+	none := (&Running{Life: 1, TID: 7, PID: 6, InCall: true, Start: 5, Operation: []byte{}}).append(nil)
+	if _, err := ParseRunning(none); err == nil {
+		t.Error("with an empty record it is a list still")
+	}
+	record := layout.SizeofRunning
+	for at, v := range map[int]byte{
+		record + layout.RecordAtKind: layout.KindCall, record + layout.RecordAtTID: 9, record + layout.RecordAtStart: 99,
+		record + layout.RecordAtFlags: layout.FlagThread, record + layout.RecordAtTGID: 1, layout.RunningAtCaptures: 1,
+	} {
+		b := list[0].append(nil)
+		b[at] = v
+		if _, err := ParseRunning(b); err == nil {
+			t.Errorf("with byte %d changed it is a list still", at)
 		}
 	}
 }

@@ -23,8 +23,12 @@ func (img *Image) Redact(mask func(data []byte) int) int {
 		}
 	}
 	for i := range img.running {
-		for _, c := range img.running[i].Captures {
+		r := &img.running[i]
+		for _, c := range r.Captures {
 			n += mask(c.Data)
+		}
+		if r.Operation != nil {
+			n += redactRecord(r.Operation, mask)
 		}
 	}
 	return n
@@ -33,7 +37,7 @@ func (img *Image) Redact(mask func(data []byte) int) int {
 func redactRecord(b []byte, mask func([]byte) int) int {
 	captures := 0
 	switch recordKind(b) {
-	case KindCall:
+	case KindCall, KindUring:
 		flags, shape := b[layout.RecordAtFlags], b[layout.RecordAtShape]
 		captures = int(shape >> 4)
 		b = b[argsAt(flags)+argsLen(shape, b[layout.RecordAtWide]):]

@@ -31,7 +31,7 @@ func TestRedact(t *testing.T) {
 			e := randomEvent(r)
 			e.Start = k.now()
 			finish := k.now() + e.Duration
-			if e.Kind == KindCall && !e.NoEnter && !e.Unfinished {
+			if e.Kind.timed() && !e.NoEnter && !e.Unfinished {
 				e.Duration = finish - e.Start
 			}
 			captures := e.Captures

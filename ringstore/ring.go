@@ -95,6 +95,7 @@ type Control struct {
 
 	Dying     bool // a death was seen, its process is not gone yet
 	NoPayload bool // the bytes of data buffers stay out
+	UsesUring bool // a task of it used io_uring
 
 	FirstPID               uint32 // the container's first process; 0: not known
 	FirstBy                uint32 // how it is known, layout.FirstSeen and so on
@@ -139,6 +140,7 @@ func parseControl(b []byte) Control {
 		Armed: int64(c.Armed), BootDone: int64(c.BootDone), Gone: int64(c.Gone), Exited: int64(c.Exited),
 		Dying:     c.Flags&(layout.RingFlagDying|layout.RingFlagFrozen) == layout.RingFlagDying,
 		NoPayload: c.Flags&layout.RingFlagNoPayload != 0,
+		UsesUring: c.Flags&layout.RingFlagUsesUring != 0,
 		FirstPID:  c.First, FirstBy: c.FirstBy, LimitData: c.LimitData, LimitString: c.LimitString,
 	}
 	control.Late = c.Late != 0

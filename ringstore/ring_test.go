@@ -39,7 +39,7 @@ func write1(k *kernel, r seed) (e Event, ok bool) {
 	for range e.Duration {
 		finish = k.now()
 	}
-	if e.Kind == KindCall && !e.NoEnter && !e.Unfinished {
+	if e.Kind.timed() && !e.NoEnter && !e.Unfinished {
 		e.Duration = finish - e.Start
 	}
 	return e, k.write(r.IntN(int(k.shape.Slots)), Lane(1+r.IntN(Lanes-1)), finish, appendRecord(nil, &e))
@@ -48,7 +48,7 @@ func write1(k *kernel, r seed) (e Event, ok bool) {
 // bare is an event without what a record does not hold.
 func bare(e Event) Event {
 	e.Lane, e.Seq = 0, 0
-	if e.Kind == KindCall {
+	if e.Kind.timed() {
 		e.Known, e.UID, e.GID, e.Comm = false, 0, 0, ""
 	}
 	return e

@@ -22,9 +22,13 @@ type Running struct {
 	ABI      ABI
 	Args     [maxArgs]uint64 // the call may have less
 	Captures []Capture
+	// Operation is the record of an operation of io_uring in flight, which this is then in
+	// place of a task: of the fields above Ring, Life, TID, PID, InCall and Start count.
+	Operation []byte
 }
 
-const maxTaskFlags = layout.TaskFlagRunning | layout.TaskFlagFault | layout.TaskFlagCut | layout.TaskFlagForked
+const maxTaskFlags = layout.TaskFlagRunning | layout.TaskFlagFault | layout.TaskFlagCut | layout.TaskFlagForked |
+	layout.TaskFlagUring
 
 // ParseRunning returns the tasks that the task iterator printed. The captures alias b.
 // Where b is not valid it returns an error and the tasks before that.
@@ -82,6 +86,14 @@ func (r *Running) parse(b []byte, a *arena) int {
 		r.Args[i] = le.Uint64(b[layout.RunningAtArgs+8*i:])
 	}
 	b = b[layout.SizeofRunning:n]
+	if flags&layout.TaskFlagUring != 0 {
+		if len(b) == 0 || recordLen(b) != len(b) || recordKind(b) != KindUring || b[layout.RecordAtFlags]&layout.FlagUnfinished == 0 ||
+			recordStart(b) != r.Start || recordTID(b) != r.TID || recordPID(b) != r.PID || captures != 0 {
+			return 0
+		}
+		r.Operation = b
+		return int(n)
+	}
 	if end := capturesEnd(b, captures, maxArgs); end < 0 || len(b)-end >= 8 {
 		return 0
 	}
@@ -101,6 +113,7 @@ func (r *Running) append(b []byte) []byte {
 			b = append(b, 0)
 		}
 	}
+	b = append(b, r.Operation...)
 	size := len(b) - head - layout.SizeofRunning
 	for (len(b)-head)%8 != 0 {
 		b = append(b, 0)
@@ -116,7 +129,11 @@ func (r *Running) append(b []byte) []byte {
 	if !r.InCall {
 		return b
 	}
-	le.PutUint32(h[layout.RunningAtFlags:], layout.TaskFlagRunning)
+	flags := uint32(layout.TaskFlagRunning)
+	if r.Operation != nil {
+		flags |= layout.TaskFlagUring
+	}
+	le.PutUint32(h[layout.RunningAtFlags:], flags)
 	le.PutUint64(h[layout.RunningAtStart:], uint64(r.Start))
 	for i, arg := range r.Args {
 		le.PutUint64(h[layout.RunningAtArgs+8*i:], arg)
@@ -128,8 +145,15 @@ func (r *Running) append(b []byte) []byte {
 	return b
 }
 
-// event presents the call that the task is in. Its arguments are all six.
+// event presents the call that the task is in, or the operation. A call's arguments are all six.
 func (r *Running) event() Event {
+	if r.Operation != nil {
+		var a arena
+		var e Event
+		a.decode(r.Operation, &e)
+		e.Lane = LaneRecent
+		return e
+	}
 	return Event{
 		Kind: KindCall, Lane: LaneRecent, Start: r.Start, TID: r.TID, PID: r.PID,
 		Nr: r.Nr, ABI: r.ABI, Args: r.Args[:], Unfinished: true, Captures: r.Captures,

@@ -50,7 +50,7 @@ func scrubRecord(b []byte, data func(CaptureOf) bool) int {
 	captures, what := 0, CaptureOf{}
 	call := recordKind(b) == KindCall
 	switch recordKind(b) {
-	case KindCall:
+	case KindCall, KindUring:
 		flags, shape := b[layout.RecordAtFlags], b[layout.RecordAtShape]
 		captures = int(shape >> 4)
 		what.Nr, what.ABI = le.Uint16(b[layout.RecordAtNr:]), ABI(flags&layout.FlagABI)
@@ -70,7 +70,7 @@ func scrubRecord(b []byte, data func(CaptureOf) bool) int {
 		b = b[layout.SizeofEvent:]
 	}
 	n := 0
-	var seen [2][maxArgs]int
+	var seen [2][layout.SizesUringArgs]int
 	for range captures {
 		c, rest := nextCapture(b)
 		at := 0

@@ -31,11 +31,14 @@ func testImage(t testing.TB, shape layout.Shape, n int, seed uint64) *Image {
 		write1(k, r)
 	}
 	start := k.now()
+	operation := Event{Kind: KindUring, Start: start, TID: 32, PID: 30, Nr: 18, Unfinished: true, Args: []uint64{1, 2, 3, 4},
+		Captures: []Capture{{Arg: 3, Data: []byte("/etc/x")}}}
 	img, err := ring.Copy(k.now, func() ([]Running, error) {
 		return []Running{
 			{Life: 1, TID: 30, PID: 30, UID: 1, Comm: "waits", InCall: true, Start: start, Nr: 7,
 				Captures: []Capture{{Arg: 1, Status: CaptureCut, Data: []byte("abcde")}}},
 			{Life: 1, TID: 31, PID: 31, Comm: "works"},
+			{Life: 1, TID: 32, PID: 30, InCall: true, Start: start, Operation: appendRecord(nil, &operation)},
 		}, nil
 	})
 	if err != nil {
@@ -118,13 +121,17 @@ func checkDamaged(t *testing.T, whole *History, b []byte, what string) {
 	if h.Now != whole.Now || !reflect.DeepEqual(h.Meta, whole.Meta) {
 		t.Fatalf("%s: the metadata differ", what)
 	}
-	bySeq := make(map[uint64]int)
+	type key struct { // what is in flight has number 0
+		seq uint64
+		tid uint32
+	}
+	bySeq := make(map[key]int)
 	for i, e := range whole.Events {
-		bySeq[e.Seq] = i
+		bySeq[key{e.Seq, e.TID}] = i
 	}
 	have := make([]bool, len(whole.Events))
 	for _, e := range h.Events {
-		i, ok := bySeq[e.Seq]
+		i, ok := bySeq[key{e.Seq, e.TID}]
 		if !ok || !reflect.DeepEqual(bare(whole.Events[i]), bare(e)) {
 			t.Fatalf("%s: event %d is not that of the whole file", what, e.Seq)
 		}

@@ -237,7 +237,7 @@ func (f *filter) flags(cmd *cobra.Command) {
 	g := cmd.Flags()
 	g.DurationVar(&f.Since, "since", 0, "only calls that ended in this `time` before the end, like 5s")
 	g.IntVar(&f.Last, "last", 0, "only the last `N`")
-	g.StringSliceVar(&f.Syscalls, "syscall", nil, "only these `calls`, like openat,read")
+	g.StringSliceVar(&f.Syscalls, "syscall", nil, "only these `calls`, like openat,read, also where io_uring made them; io_uring: all that was done through it")
 	g.BoolVar(&f.Errors, "errors", false, "only failed calls")
 	g.Uint32Var(&f.PID, "pid", 0, "only this `process` or thread")
 	g.BoolVar(&f.All, "all", false, "also what is held from before the history is complete")

@@ -21,7 +21,6 @@ import (
 	"github.com/swoll-recorder/swoll/api"
 	"github.com/swoll-recorder/swoll/ringstore"
 	"github.com/swoll-recorder/swoll/ringstore/decode"
-	"github.com/swoll-recorder/swoll/ringstore/syscalls"
 	"github.com/swoll-recorder/swoll/ringstore/verdict"
 )
 
@@ -258,7 +257,7 @@ by time; with -o perfetto they are on one time line, for ui.perfetto.dev.`,
 func filterOf(q api.DumpQuery, snap *ringstore.Snapshot) (decode.Filter, error) {
 	arch := snap.Meta.Arch
 	for _, name := range q.Syscalls {
-		if syscalls.ByName(arch, name) == nil && !strings.HasPrefix(name, "syscall_") {
+		if !decode.KnownCall(arch, name) {
 			return decode.Filter{}, usagef("--syscall %q: %s has no such system call", name, arch)
 		}
 	}

@@ -505,6 +505,7 @@ type ringState struct {
 	Ring     struct {
 		Bytes, Records, Overwritten uint64
 		Lost                        map[string]uint64
+		IOUring                     bool
 	}
 }
 
@@ -573,6 +574,11 @@ type event struct {
 	Count uint64
 	Last  int64
 	Total int64
+	// Of operations of io_uring.
+	Opcode                 struct{ Name string }
+	UserData               string `json:"user_data"`
+	FD                     *int
+	Flags, CompletionFlags []string
 }
 
 // calls is for how many calls an event stands.

@@ -510,9 +510,12 @@ func arbitrary(data []byte) (*ringstore.Meta, *ringstore.Event) {
 		}
 		e.Args = append(e.Args, v)
 	}
+	if e.Kind == ringstore.KindUring && b[22]&16 != 0 {
+		e.Nr &= 0x3f // most that are known
+	}
 	for range next(1)[0] % 6 {
 		c := next(3)
-		e.Captures = append(e.Captures, ringstore.Capture{Arg: int(c[0] % 7), Status: ringstore.CaptureStatus(c[1] & 31), Data: next(int(c[2]))})
+		e.Captures = append(e.Captures, ringstore.Capture{Arg: int(c[0] % 8), Status: ringstore.CaptureStatus(c[1] & 31), Data: next(int(c[2]))})
 	}
 	c := next(20)
 	switch e.Kind {
@@ -538,6 +541,9 @@ func FuzzRender(f *testing.F) {
 		}
 		seed = append(seed, 5, 0, 0, 40)
 		f.Add(append(seed, bytes.Repeat([]byte{1, 0, 0, 7, 255, 0}, 20)...))
+		operation := bytes.Clone(seed)
+		operation[1], operation[22] = byte(ringstore.KindUring), byte(n&1)
+		f.Add(operation)
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		m, e := arbitrary(data)

@@ -3,9 +3,11 @@ package decode
 import (
 	"iter"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/swoll-recorder/swoll/ringstore"
+	"github.com/swoll-recorder/swoll/ringstore/syscalls"
 )
 
 // A Filter says what of a history is wanted. Its zero value is all that is complete:
@@ -13,8 +15,8 @@ import (
 type Filter struct {
 	Since    time.Duration // only what ended within this time before the history's instant, of a run the last call; 0: all
 	Last     int           // of what is left, only the last N, where a run is one; 0: all
-	Syscalls []string      // only calls of these names; empty: all, and events that are no calls
-	Errors   bool          // only calls that failed
+	Syscalls []string      // only calls, and operations of io_uring, of these names; empty: all, and events that are none
+	Errors   bool          // only calls and operations that failed
 	PID      uint32        // only this process or thread; 0: all
 	All      bool          // also what is older than the complete part
 
@@ -52,31 +54,45 @@ func (f *Filter) wants(h *ringstore.History, e *ringstore.Event) bool {
 	if len(f.Syscalls) == 0 && !f.Errors {
 		return true
 	}
-	if e.Kind != ringstore.KindCall {
+	if e.Kind != ringstore.KindCall && e.Kind != ringstore.KindUring {
 		return false
 	}
 	if f.Errors && !failed(e) {
 		return false
 	}
-	return len(f.Syscalls) == 0 || slices.Contains(f.Syscalls, CallName(h.Meta.Arch, e))
+	return len(f.Syscalls) == 0 || slices.Contains(f.Syscalls, CallName(h.Meta.Arch, e)) ||
+		e.Kind == ringstore.KindUring && slices.Contains(f.Syscalls, allOperations)
 }
 
 // ended is when an event ended; a running call has not.
 func ended(h *ringstore.History, e *ringstore.Event) int64 {
-	if e.Kind == ringstore.KindCall && e.Unfinished {
+	if (e.Kind == ringstore.KindCall || e.Kind == ringstore.KindUring) && e.Unfinished {
 		return h.Now
 	}
 	return e.End()
 }
 
-// failed tells that a call returned an error that its program could see.
+// failed tells that a call, or an operation, returned an error that its program could see.
 func failed(e *ringstore.Event) bool {
 	const firstInterrupted = -512 // the kernel's own numbers from here on
-	return e.Kind == ringstore.KindCall && !e.Unfinished && e.Ret < 0 && e.Ret > firstInterrupted
+	return (e.Kind == ringstore.KindCall || e.Kind == ringstore.KindUring) && !e.Unfinished && e.Ret < 0 && e.Ret > firstInterrupted
 }
 
-// CallName is the name of the call e, as the text has it.
+// KnownCall tells whether Filter.Syscalls can have a name: of a call of the architecture, of
+// a call that has no name, of an operation of io_uring; "io_uring" is all of these.
+func KnownCall(arch, name string) bool {
+	return name == allOperations || strings.HasPrefix(name, "syscall_") || strings.HasPrefix(name, "op_0x") ||
+		slices.ContainsFunc(uringOps, func(op uringOp) bool { return op.name == name }) || syscalls.ByName(arch, name) != nil
+}
+
+// allOperations is what a filter calls all operations of io_uring.
+const allOperations = "io_uring"
+
+// CallName is the name of the call, or operation, e, as the text has it.
 func CallName(arch string, e *ringstore.Event) string {
+	if e.Kind == ringstore.KindUring {
+		return uringName(e.Nr)
+	}
 	v := viewOf(arch, e)
 	if v.call != nil {
 		return v.call.Name

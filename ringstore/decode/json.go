@@ -45,7 +45,11 @@ func appendContainer(dst []byte, h *ringstore.Meta) []byte {
 		dst = append(dst, ':')
 		dst = appendJSONString(dst, h.Labels[k])
 	}
-	return append(dst, "}}"...)
+	dst = append(dst, '}')
+	if h.Uring {
+		dst = append(dst, `,"ioUring":true`...)
+	}
+	return append(dst, '}')
 }
 
 // appendJSON is AppendJSON with the container's object made before.
@@ -78,10 +82,14 @@ func appendJSON(dst []byte, h *ringstore.Meta, container []byte, e *ringstore.Ev
 		dst = append(dst, eventName(e)...)
 		dst = append(dst, '"')
 		dst = appendWho(dst, container, e)
-		dst = append(dst, `,"start":`...)
-		dst = strconv.AppendInt(dst, e.Start, 10)
-		dst = appendTimeOf(dst, h, e)
-		dst = appendPayload(dst, e)
+		if e.Kind == ringstore.KindUring {
+			dst = appendUringJSON(dst, h, e)
+		} else {
+			dst = append(dst, `,"start":`...)
+			dst = strconv.AppendInt(dst, e.Start, 10)
+			dst = appendTimeOf(dst, h, e)
+			dst = appendPayload(dst, e)
+		}
 	}
 	dst = append(dst, `,"seq":`...)
 	dst = strconv.AppendUint(dst, e.Seq, 10)
@@ -228,6 +236,8 @@ func eventName(e *ringstore.Event) string {
 		return "signal"
 	case ringstore.KindCred:
 		return "cred"
+	case ringstore.KindUring:
+		return "io_uring"
 	}
 	return "unknown"
 }

@@ -11,8 +11,9 @@ import (
 const resultColumn = 40
 
 // AppendText appends the line that strace -f -ttt -T -o FILE writes for an event, with
-// its newline. Nothing is appended for events that strace has no line for. Of a run, the
-// line of the first call comes first, then one that begins with `# `.
+// its newline; for an operation of io_uring one that begins with "# ". Nothing is
+// appended for other events that strace has no line for. Of a run, the line of the first
+// call comes first, then one that begins with `# `.
 func AppendText(dst []byte, h *ringstore.Meta, e *ringstore.Event) []byte {
 	return appendTextOf(dst, h, e, "")
 }
@@ -21,6 +22,9 @@ func AppendText(dst []byte, h *ringstore.Meta, e *ringstore.Event) []byte {
 func appendTextOf(dst []byte, h *ringstore.Meta, e *ringstore.Event, resumed string) []byte {
 	if !hasLine(e) {
 		return dst
+	}
+	if e.Kind == ringstore.KindUring {
+		return appendUring(dst, h, e)
 	}
 	start := len(dst)
 	dst = appendLeader(dst, e.TID, e.Start+h.WallOffset)
@@ -62,10 +66,10 @@ func appendRun(dst []byte, h *ringstore.Meta, e *ringstore.Event) []byte {
 	return append(dst, ">\n"...)
 }
 
-// hasLine tells whether strace writes a line for an event.
+// hasLine tells whether there is a line for an event.
 func hasLine(e *ringstore.Event) bool {
 	switch e.Kind {
-	case ringstore.KindCall:
+	case ringstore.KindCall, ringstore.KindUring:
 		return true
 	case ringstore.KindSignal:
 		return e.Signal != nil

@@ -90,6 +90,14 @@ func appendHeader(dst []byte, h *ringstore.History) []byte {
 	if n := m.MoreGaps; n > 0 {
 		line("note", "it was frozen and thawed %d times; where the gaps are is known of the first ones and the last one", n+len(m.Gaps))
 	}
+	switch {
+	case m.Uring && m.UringUnseen:
+		line("io_uring", "used; what was done through it is not seen here: the kernel has no tracepoints for it that are known")
+	case m.UringUnseen:
+		line("io_uring", "what is done through it is not seen here: the kernel has no tracepoints for it that are known")
+	case m.Uring:
+		line("io_uring", `used; what was done through it are the lines "# TID TIME io_uring ..."`)
+	}
 	for _, note := range m.Notes {
 		line("note", "%s", clean(note))
 	}

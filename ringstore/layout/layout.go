@@ -176,7 +176,8 @@ const (
 	KindSignal = 5
 	KindCred   = 6
 	KindFold   = 7
-	KindKinds  = 8
+	KindUring  = 8
+	KindKinds  = 9
 )
 
 // KindNames are the names of enum swoll_kind's constants, by value.
@@ -188,6 +189,7 @@ var KindNames = [...]string{
 	5: "signal",
 	6: "cred",
 	7: "fold",
+	8: "uring",
 }
 
 // Enum swoll_lane.
@@ -232,7 +234,8 @@ var LostNames = [...]string{
 
 // Enum swoll_none.
 const (
-	NoneNoRing = 2147483647
+	NoneNoOpcode = 255
+	NoneNoRing   = 2147483647
 )
 
 // Enum swoll_page_state.
@@ -250,6 +253,7 @@ const (
 	PlaceFailCopy    = 3
 	PlaceFailSeq     = 4
 	PlaceFailSender  = 5
+	PlaceFailUring   = 6
 )
 
 // PlaceNames are the names of enum swoll_place's constants, by value.
@@ -260,6 +264,7 @@ var PlaceNames = [...]string{
 	3: "fail_copy",
 	4: "fail_seq",
 	5: "fail_sender",
+	6: "fail_uring",
 }
 
 // Enum swoll_ring_flag.
@@ -268,6 +273,7 @@ const (
 	RingFlagDying     = 2
 	RingFlagBootDone  = 4
 	RingFlagNoPayload = 8
+	RingFlagUsesUring = 16
 )
 
 // Enum swoll_sender_known.
@@ -319,6 +325,7 @@ const (
 	SizesRuleLimit    = 3
 	SizesCaptureArg   = 7
 	SizesCaptureCap   = 3
+	SizesUringArgs    = 8
 )
 
 // Enum swoll_task_flag.
@@ -327,6 +334,38 @@ const (
 	TaskFlagFault   = 2
 	TaskFlagCut     = 4
 	TaskFlagForked  = 8
+	TaskFlagUring   = 16
+)
+
+// Enum swoll_uring_arg.
+const (
+	UringArgUserData = 0
+	UringArgFd       = 1
+	UringArgFlags    = 2
+	UringArgAddr     = 3
+	UringArgLen      = 4
+	UringArgOff      = 5
+	UringArgOpFlags  = 6
+	UringArgAddr3    = 7
+)
+
+// UringArgNames are the names of enum swoll_uring_arg's constants, by value.
+var UringArgNames = [...]string{
+	0: "user_data",
+	1: "fd",
+	2: "flags",
+	3: "addr",
+	4: "len",
+	5: "off",
+	6: "op_flags",
+	7: "addr3",
+}
+
+// Enum swoll_uring_flag.
+const (
+	UringFlagUnknown = 1
+	UringFlagTwins   = 2
+	UringFlagLate    = 4
 )
 
 // Enum swoll_watch_kubepods.
@@ -1005,6 +1044,67 @@ const (
 	TaskAtLast       = 56
 	TaskAtArgs       = 64
 	TaskAtCapture    = 112
+)
+
+// UringCapture is struct swoll_uring_capture.
+type UringCapture struct {
+	_   structs.HostLayout
+	Req uint64
+	Nth uint64
+}
+
+// Size and offsets of struct swoll_uring_capture.
+const (
+	SizeofUringCapture = 16
+	UringCaptureAtReq  = 0
+	UringCaptureAtNth  = 8
+)
+
+// UringKey is struct swoll_uring_key.
+type UringKey struct {
+	_        structs.HostLayout
+	Ctx      uint64
+	UserData uint64
+	Req      uint64
+}
+
+// Size and offsets of struct swoll_uring_key.
+const (
+	SizeofUringKey     = 24
+	UringKeyAtCtx      = 0
+	UringKeyAtUserData = 8
+	UringKeyAtReq      = 16
+)
+
+// UringOp is struct swoll_uring_op.
+type UringOp struct {
+	_        structs.HostLayout
+	Req      uint64
+	Start    uint64
+	Life     uint64
+	Ring     uint32
+	TID      uint32
+	TGID     uint32
+	Opcode   uint8
+	Captures uint8
+	Flags    uint8
+	_        uint8
+	Args     [8]uint64
+}
+
+// Size and offsets of struct swoll_uring_op.
+const (
+	SizeofUringOp     = 104
+	UringOpAtReq      = 0
+	UringOpAtStart    = 8
+	UringOpAtLife     = 16
+	UringOpAtRing     = 24
+	UringOpAtTID      = 28
+	UringOpAtTGID     = 32
+	UringOpAtOpcode   = 36
+	UringOpAtCaptures = 37
+	UringOpAtFlags    = 38
+	UringOpAtArgs     = 40
 )
 
 // Variant is struct swoll_variant.

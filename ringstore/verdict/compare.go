@@ -196,6 +196,9 @@ func (g *gatherer) step(e *ringstore.Event) (Step, bool) {
 		s.key = s.Call
 		return s, !slices.Contains([]string{"SIGCHLD", "SIGURG", "SIGALRM", "SIGVTALRM", "SIGPROF"}, s.Call)
 	}
+	if c, ok := decode.AsCall(g.meta.Arch, e, registered); ok {
+		e = &c
+	}
 	if e.Kind != ringstore.KindCall {
 		return s, false
 	}

@@ -309,6 +309,9 @@ func (g *gatherer) add(e *ringstore.Event) {
 	case ringstore.KindCall:
 		g.call(p, e)
 		p.line(key)
+	case ringstore.KindUring:
+		g.operation(p, e)
+		p.line(key)
 	case ringstore.KindFork:
 		if e.Fork == nil || e.Fork.ChildPID == e.PID {
 			return
@@ -450,6 +453,29 @@ func (g *gatherer) call(p *process, e *ringstore.Event) {
 		return
 	}
 	g.worked(p, e, role)
+}
+
+// registered is the number from which on descriptors are those of files that are registered
+// with io_uring: no process has as many of its own.
+const registered = 1 << 30
+
+// canceled is the error number of an operation of io_uring that something else ended: that
+// is what counts.
+const canceled = 125
+
+// operation takes in an operation of io_uring, like the call that does the same. Its thread
+// did not wait in it.
+func (g *gatherer) operation(p *process, e *ringstore.Event) {
+	c, ok := decode.AsCall(g.meta.Arch, e, registered)
+	if !ok || c.Unfinished || c.Ret == -canceled {
+		return
+	}
+	p.calls++
+	if c.Ret < 0 && c.Ret >= -4095 {
+		g.failed(p, &c, g.role(&c), true)
+		return
+	}
+	g.worked(p, &c, g.role(&c))
 }
 
 func isExit(arch string, e *ringstore.Event) bool {

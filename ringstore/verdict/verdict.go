@@ -490,7 +490,7 @@ func (x *explanation) quote(v *Verdict, events iter.Seq[*ringstore.Event]) {
 	for e := range events {
 		last := want[eventKey{e.Seq, e.TID, e.Start}]
 		if !last && !(e.Seq != 0 && cited[e.Seq]) {
-			gap = gap || e.Kind == ringstore.KindCall
+			gap = gap || e.Kind == ringstore.KindCall || e.Kind == ringstore.KindUring
 			continue
 		}
 		if line = decode.AppendText(line[:0], x.meta, e); len(line) > 0 {

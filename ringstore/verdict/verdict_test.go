@@ -127,6 +127,16 @@ func connect(ret int64) *ringstore.Event {
 	return with(call("connect", ret, 3, 0x1000, 16), ringstore.Capture{Arg: 1, Data: address})
 }
 
+// operation is one of io_uring that completed; text is what its arg points to.
+func operation(opcode uint16, ret int64, arg int, text string, args ...uint64) *ringstore.Event {
+	e := event(ringstore.KindUring)
+	e.Nr, e.Ret, e.Duration, e.Args = opcode, ret, 1000, args
+	if text != "" {
+		e.Captures = []ringstore.Capture{{Arg: arg, Data: []byte(text)}}
+	}
+	return e
+}
+
 func connectUnix(path string) *ringstore.Event {
 	return with(call("connect", -2, 3, 0x1000, 110), ringstore.Capture{Arg: 1, Data: append([]byte{1, 0}, path...)})
 }
@@ -398,6 +408,14 @@ func TestFailures(t *testing.T) {
 		{call("read", -512, 3, 0, 0), "", "", ""},
 		{call("lseek", -29, 0, 0, 1), "", "", ""},
 		{path("stat", 0, "/a"), "", "", ""},
+		// Through io_uring.
+		{operation(18, -2, 3, "/a", 1, 0xffffff9c, 0, 0x1000), "missing_file", "/a", High},
+		{operation(16, -111, 3, string(address), 1, 3, 0, 0x1000, 0, 16), "refused", "10.0.0.7:8080", High},
+		{operation(23, -28, 0, "", 1, 3, 0, 0x1000, 8), "no_space", "descriptor 3", High},
+		{operation(21, -2, 3, "/a", 1, 0xffffff9c, 0, 0x1000), "missing_file", "/a", Medium}, // it only asked
+		{operation(18, -125, 3, "/a", 1, 0xffffff9c, 4, 0x1000), "", "", ""},                 // something else failed
+		{operation(11, -62, 0, "", 1), "", "", ""},
+		{operation(22, -11, 0, "", 1, 3, 0, 0x1000, 8), "", "", ""},
 	} {
 		claims := ExplainHistory(history(ending(1), call("getpid", 11), x.e, leave(1))).Claims
 		name := decode.CallName("amd64", x.e)
@@ -617,12 +635,12 @@ func arbitrary(data []byte) *ringstore.History {
 		b := next(12)
 		start += int64(b[0]) << (b[1] & 31)
 		e := ringstore.Event{
-			Kind: ringstore.Kind(1 + b[2]%6), TID: uint32(b[3] & 3), PID: uint32(b[3] >> 2 & 3), Nr: uint16(b[4]) | uint16(b[5]&1)<<8, Ret: int64(int8(b[6])),
+			Kind: ringstore.Kind(1 + b[2]%8), TID: uint32(b[3] & 3), PID: uint32(b[3] >> 2 & 3), Nr: uint16(b[4]) | uint16(b[5]&1)<<8, Ret: int64(int8(b[6])),
 			ABI: ringstore.ABI(b[5] >> 1 & 3), Start: start, Unfinished: b[7]&1 != 0, NoEnter: b[7]&2 != 0, Seq: uint64(len(h.Events)),
 		}
 		switch e.Kind {
-		case ringstore.KindCall:
-			for range b[8] % 7 {
+		case ringstore.KindCall, ringstore.KindUring:
+			for range b[8] % 9 {
 				e.Args = append(e.Args, uint64(next(1)[0]))
 			}
 			for range b[9] % 4 {
