@@ -93,9 +93,6 @@ const (
 	TriggerOOM    = "oom"
 	TriggerExit   = "exit"
 	TriggerManual = "manual"
-	// TriggerDeleted: the container runtime ended it by a signal, and its pod was being
-	// deleted: nothing is wrong with that.
-	TriggerDeleted = "deleted"
 )
 
 // A Snapshot is the metadata of a saved history.
@@ -109,11 +106,14 @@ type Snapshot struct {
 	Reason    string `json:"reason"` // given by whoever asked for it, or how the container died
 	// ExitCode is as a container runtime reports it, 128+n after signal n; null if nothing
 	// died. Signal is the name of the signal that killed, or null.
-	ExitCode *int      `json:"exitCode"`
-	Signal   *string   `json:"signal"`
-	Created  time.Time `json:"created"`
-	Bytes    int64     `json:"bytes"` // size of the file
-	Records  uint64    `json:"records"`
+	ExitCode *int    `json:"exitCode"`
+	Signal   *string `json:"signal"`
+	// Deleted says that the container runtime ended it by a signal, while its pod was being
+	// deleted: nothing is wrong with that.
+	Deleted bool      `json:"deleted,omitempty"`
+	Created time.Time `json:"created"`
+	Bytes   int64     `json:"bytes"` // size of the file
+	Records uint64    `json:"records"`
 	// UID is the pod's, as are Labels. Where something is not known, it is empty.
 	UID         string      `json:"uid"`
 	ContainerID string      `json:"containerID"`

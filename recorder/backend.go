@@ -471,6 +471,7 @@ func (r *Recorder) save(i *instance, trigger, reason string, death bool) (api.Sn
 			return
 		}
 		meta = r.meta(i)
+		meta.Deleted = death && byDeletion(&c.Death, i.who())
 		img, err = ring.Copy(monotonic, r.k.running)
 		if !death && err == nil {
 			meta.State = api.StateFrozen

@@ -67,22 +67,22 @@ func TestDeletion(t *testing.T) {
 		namespace      string
 		deleted        bool
 		killer, signal string
-		trigger        string // "": it is not saved
+		want           string // deleted, crashed, or "": it is not saved
 	}{
-		{"shop", true, "containerd-shim", "KILL", api.TriggerDeleted},
-		{"shop", false, "containerd-shim", "KILL", api.TriggerSignal},
-		{"shop", true, "runc:[2:INIT]", "TERM", api.TriggerDeleted},
+		{"shop", true, "containerd-shim", "KILL", "deleted"},
+		{"shop", false, "containerd-shim", "KILL", "crashed"},
+		{"shop", true, "runc:[2:INIT]", "TERM", "deleted"},
 		{"shop", true, "containerd-shim", "KILL", ""},
-		{"shop", true, "operator", "KILL", api.TriggerSignal},
-		{"shop", true, "containerd-shim", "SEGV", api.TriggerSignal},
-		{"other", true, "crun", "KILL", api.TriggerDeleted},
+		{"shop", true, "operator", "KILL", "crashed"},
+		{"shop", true, "containerd-shim", "SEGV", "crashed"},
+		{"other", true, "crun", "KILL", "deleted"},
 	} {
 		s := die(x.namespace, x.deleted, x.killer, x.signal)
 		switch {
-		case s == nil && x.trigger == "":
-		case s == nil || s.Trigger != x.trigger:
+		case s == nil && x.want == "":
+		case s == nil || s.Trigger != api.TriggerSignal || s.Deleted != (x.want == "deleted"):
 			t.Errorf("%+v: saved is %+v", x, s)
-		case strings.Contains(s.Reason, ", as its pod was being deleted") != (x.trigger == api.TriggerDeleted):
+		case strings.Contains(s.Reason, ", as its pod was being deleted") != (x.want == "deleted"):
 			t.Errorf("%+v: the reason is %s", x, s.Reason)
 		}
 	}
@@ -92,7 +92,7 @@ func TestDeletion(t *testing.T) {
 func TestDeletedGoFirst(t *testing.T) {
 	list := []api.Snapshot{
 		{ID: "first", Pod: "a", Trigger: api.TriggerExit}, {ID: "second", Pod: "a", Trigger: api.TriggerExit},
-		{ID: "gone", Pod: "b", Trigger: api.TriggerDeleted},
+		{ID: "gone", Pod: "b", Trigger: api.TriggerSignal, Deleted: true},
 	}
 	if id := victimOf(list, nil, identity{}); id != "gone" {
 		t.Errorf("%s goes first", id)

@@ -46,7 +46,7 @@ func newMetrics(r *Recorder) *metrics {
 		stored:      desc("snapshots", "Snapshots in the state directory."),
 		storedBytes: desc("snapshots_bytes", "Bytes of the snapshots in the state directory."),
 	}
-	for _, t := range []string{api.TriggerSignal, api.TriggerOOM, api.TriggerExit, api.TriggerManual, api.TriggerDeleted} {
+	for _, t := range []string{api.TriggerSignal, api.TriggerOOM, api.TriggerExit, api.TriggerManual} {
 		m.snapshots.WithLabelValues(t)
 	}
 	return m

@@ -569,7 +569,6 @@ func (r *Recorder) attend(i *instance) time.Duration {
 	}
 	trigger := deathTriggers[c.Death.Kind]
 	if byDeletion(&c.Death, i.who()) {
-		trigger = api.TriggerDeleted
 		// Each of them is another pod: so they are counted together.
 		if w := i.who(); i.tries == 0 && !r.deletions.allow(identity{namespace: w.namespace}, time.Now()) {
 			r.metrics.saveLimited()

@@ -180,7 +180,7 @@ func describe(m *ringstore.SnapshotMeta, size int64) api.Snapshot {
 	s := api.Snapshot{
 		ID: m.ID, Namespace: m.Namespace, Pod: m.Pod, Container: m.Container, Instance: m.Instance,
 		UID: m.PodUID, ContainerID: m.ContainerID, Image: m.Image, Labels: m.Labels, Node: m.Node,
-		Trigger: m.Trigger, Reason: m.Reason, Created: m.Created, Bytes: size, Records: m.Records, Verdict: m.Verdict,
+		Trigger: m.Trigger, Deleted: m.Deleted, Reason: m.Reason, Created: m.Created, Bytes: size, Records: m.Records, Verdict: m.Verdict,
 		IOUring: m.Uring, IOUringUnseen: m.UringUnseen,
 	}
 	if d := m.Death; d != nil {
@@ -314,7 +314,7 @@ func (s *store) makeRoom(meta *ringstore.Meta, size int64) {
 func victimOf(snaps []api.Snapshot, of *identity, mine identity) string {
 	// With what was ended on purpose nothing was wrong.
 	for i := range snaps {
-		if snaps[i].Trigger == api.TriggerDeleted && (of == nil || owner(&snaps[i]) == *of) {
+		if snaps[i].Deleted && (of == nil || owner(&snaps[i]) == *of) {
 			return snaps[i].ID
 		}
 	}

@@ -24,7 +24,7 @@ type Meta struct {
 	Arch        string            `json:"arch"` // GOARCH of the recording node: names the system calls
 	Kernel      string            `json:"kernel,omitempty"`
 	State       string            `json:"state"`             // recording, frozen or exited
-	Trigger     string            `json:"trigger,omitempty"` // of a snapshot: signal, oom, exit, deleted or manual
+	Trigger     string            `json:"trigger,omitempty"` // of a snapshot: signal, oom, exit or manual
 	Reason      string            `json:"reason,omitempty"`
 	Created     time.Time         `json:"created"`
 	Armed       int64             `json:"armed"` // ns CLOCK_MONOTONIC
@@ -33,10 +33,12 @@ type Meta struct {
 	PageSize   int    `json:"pageSize,omitempty"` // of the kernel, bytes; 0: not known
 	Death      *Death `json:"death,omitempty"`
 	// Deletion is when the pod was asked to go away; nil: it was not, or nobody said so.
-	Deletion *time.Time        `json:"deletion,omitempty"`
-	Peers    []Peer            `json:"peers,omitempty"` // recorded cgroups that signals came from
-	Notes    []string          `json:"notes,omitempty"` // what a reader must know: gaps, late starts
-	Lost     map[string]uint64 `json:"lost,omitempty"`  // records not written, by cause
+	Deletion *time.Time `json:"deletion,omitempty"`
+	// Deleted says that the death was a part of it: a container runtime's signal.
+	Deleted bool              `json:"deleted,omitempty"`
+	Peers   []Peer            `json:"peers,omitempty"` // recorded cgroups that signals came from
+	Notes   []string          `json:"notes,omitempty"` // what a reader must know: gaps, late starts
+	Lost    map[string]uint64 `json:"lost,omitempty"`  // records not written, by cause
 	// Late says that processes of the container ran already when recording began.
 	Late bool `json:"late,omitempty"`
 	// Gaps are the times in which nothing was recorded since: the first ones, and the last

@@ -176,7 +176,7 @@ func (s *sources) runCRI(ctx context.Context) error {
 
 // announce tells the pod's owner of a snapshot. It does not block.
 func (s *sources) announce(snap api.Snapshot) {
-	if s.kube == nil || snap.UID == "" || snap.Trigger == api.TriggerDeleted {
+	if s.kube == nil || snap.UID == "" || snap.Deleted {
 		return // who deletes a pod need not be warned of its end
 	}
 	name := snap.Namespace + "/" + snap.Pod
