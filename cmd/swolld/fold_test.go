@@ -316,13 +316,13 @@ func TestRunsCut(t *testing.T) {
 	t.Run("without a service", func(t *testing.T) {
 		s := prepareService(t, unified(t), "--memory", "64MiB", "--ring-size", "32MiB")
 		s.start()
-		c, p, file := begin(t, s, "cut-alone", "2")
-		goOn(t, file, 2, 1000)
+		c, p, file := begin(t, s, "cut-alone", "1")
+		goOn(t, file, 1, 1000)
 		s.kill()
-		goOn(t, file, 2, 2000)
+		goOn(t, file, 1, 2000)
 		s.start()
-		goOn(t, file, 2, 1000)
-		end(p, 2)
+		goOn(t, file, 1, 1000)
+		end(p, 1)
 		check(t, s.dump(c.name, "all=true"), file)
 		if ring := s.ring(c.name).Ring; ring.Overwritten != 0 {
 			t.Errorf("%d overwritten: the ring was too small for this test", ring.Overwritten)

@@ -59,7 +59,7 @@ func TestOptions(t *testing.T) {
 				WatchCgroups: []string{}, DataLimit: 64, StringLimit: 256, SnapshotMaxBytes: 1 << 30, SnapshotKeep: 8,
 				SnapshotsPerHour: 60, KeepExited: time.Hour, PayloadCalls: map[string]int{},
 			},
-			kubernetes: true, redact: "default",
+			kubernetes: true, redact: "default", fold: true,
 			socket: "/run/swoll/swoll.sock", groupPermit: api.PermitWrite, logLevel: "info", logFormat: "text",
 		}
 		change(o)
@@ -77,11 +77,11 @@ func TestOptions(t *testing.T) {
 			args: []string{"--socket=/s", "--socket-group=wheel", "--socket-group-permit=read", "--state-dir=/d", "--pin-dir=",
 				"--memory=8MiB", "--ring-size=128KiB", "--watch-cgroup=/a", "--watch-cgroup=/b,/c", "--data-limit=8", "--string-limit=9",
 				"--snapshot-max-bytes=5GiB", "--snapshot-keep=3", "--snapshots-per-hour=7", "--keep-exited=5m",
-				"--payload-calls=read=0,write=256", "--payload-calls", "Network=16", "--redact=none", "--cri=none", "--kubernetes=false", "--kubeconfig=/k", "--node-name=n", "--uninstall", "--log-level=debug", "--log-format=json"},
+				"--payload-calls=read=0,write=256", "--payload-calls", "Network=16", "--redact=none", "--fold=false", "--cri=none", "--kubernetes=false", "--kubeconfig=/k", "--node-name=n", "--uninstall", "--log-level=debug", "--log-format=json"},
 			want: &options{
 				recorder: recorder.Config{StateDir: "/d", Memory: 8 << 20, RingSize: 128 << 10, WatchCgroups: []string{"/a", "/b", "/c"},
 					DataLimit: 8, StringLimit: 9, SnapshotMaxBytes: 5 << 30, SnapshotKeep: 3, SnapshotsPerHour: 7, KeepExited: 5 * time.Minute, NodeName: "n",
-					PayloadCalls: map[string]int{"read": 0, "write": 256, "Network": 16}},
+					PayloadCalls: map[string]int{"read": 0, "write": 256, "Network": 16}, NoFold: true},
 				redact: "none", cri: "none", kubeconfig: "/k",
 				socket: "/s", socketGroup: "wheel", groupPermit: api.PermitRead, uninstall: true, logLevel: "debug", logFormat: "json",
 			},

@@ -97,6 +97,17 @@ func parseTrace(t testing.TB, lines []string) map[int][]traceLine {
 	threads := map[int][]traceLine{}
 	begun := map[int]int{} // thread -> place of the line that is not finished
 	for _, line := range lines {
+		if run := runLine.FindStringSubmatch(line); run != nil {
+			// It tells of the call above it, which strace has as often as it was made.
+			tid, _ := strconv.Atoi(run[1])
+			more, _ := strconv.Atoi(run[2])
+			if len(threads[tid]) == 0 || more < 1 {
+				t.Fatalf("a run of nothing: %s", line)
+			}
+			same := threads[tid][len(threads[tid])-1]
+			threads[tid] = append(threads[tid], slices.Repeat([]traceLine{same}, more)...)
+			continue
+		}
 		// Strace says so when it meets calls of another ABI; the names of calls say it.
 		if strings.HasPrefix(line, "# ") || line == "" || strings.Contains(line, " runs in ") && strings.Contains(line, " bit mode. ]") {
 			continue

@@ -3,6 +3,7 @@ package decode
 import (
 	"bytes"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -221,6 +222,35 @@ func TestWriteTellsErrors(t *testing.T) {
 			if err := Write(&failing{room}, format, []*ringstore.History{h}, Filter{}); !errors.Is(err, errFull) {
 				t.Errorf("%s with room for %d bytes: %v", format, room, err)
 			}
+		}
+	}
+}
+
+// A run is wanted as long as its last call is, and is one event among the last ones.
+func TestFilterRuns(t *testing.T) {
+	run := func(start, last int64) ringstore.Event {
+		e := *call("getppid", 1)
+		e.Start, e.Seq, e.Run = start, uint64(start), &ringstore.Run{Count: 9, Last: last, Total: 9}
+		return e
+	}
+	h := &ringstore.History{Now: 10_000, Events: []ringstore.Event{run(1000, 2000), run(3000, 7000), run(8000, 9000)}}
+	h.LaneCompleteSince[ringstore.LaneRecent] = 6000
+	for _, test := range []struct {
+		f    Filter
+		want []int64
+	}{
+		{Filter{All: true}, []int64{1000, 3000, 8000}},
+		{Filter{}, []int64{3000, 8000}}, // the one that goes on where it is complete, too
+		{Filter{All: true, Since: 3000}, []int64{3000, 8000}},
+		{Filter{All: true, Since: 2999}, []int64{8000}},
+		{Filter{All: true, Last: 2}, []int64{3000, 8000}},
+	} {
+		var got []int64
+		for _, e := range test.f.Apply(h) {
+			got = append(got, e.Start)
+		}
+		if !slices.Equal(got, test.want) {
+			t.Errorf("%+v leaves %v, want %v", test.f, got, test.want)
 		}
 	}
 }
