@@ -558,6 +558,7 @@ func TestConsentDuringSnapshots(t *testing.T) {
 	p.run()
 	p.recorded()
 	var sel api.Selector
+	nd.refresh() // what is recorded need not have been looked at yet
 	for _, i := range nd.all() {
 		sel = api.Selector{Namespace: i.who().namespace, Pod: i.who().pod}
 	}
