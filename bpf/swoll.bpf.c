@@ -181,6 +181,7 @@ struct {
  * service runs one iterator at a time, and it stays on its CPU. */
 struct listing {
 	struct swoll_running running;
+	struct swoll_stack stack;
 	u8 capture[SWOLL_CAPTURE];
 };
 struct {
@@ -1905,6 +1906,8 @@ int BPF_PROG(signal_deliver, int sig, struct kernel_siginfo *info, struct k_siga
 	return 0;
 }
 
+#include "stack.h"
+
 SEC("tp_btf/sched_process_exit")
 int BPF_PROG(sched_process_exit, struct task_struct *p)
 {
@@ -2286,6 +2289,8 @@ struct swoll_types {
 	enum swoll_watch_kubepods watch_kubepods;
 	enum swoll_task_flag task_flag;
 	enum swoll_none none;
+	enum swoll_mapping_flag mapping_flag;
+	enum swoll_stack_flag stack_flag;
 	enum swoll_call_flag call_flag;
 	enum swoll_capture_how capture_how;
 	enum swoll_capture_rule_flag capture_rule_flag;

@@ -32,6 +32,7 @@ type SwollListing struct {
 		Gid        uint32
 		Comm       [16]int8
 	}
+	Stack   SwollSwollStack
 	Capture [840]uint8
 }
 
@@ -146,6 +147,49 @@ type SwollSwollShape struct {
 	}
 }
 
+type SwollSwollStack struct {
+	_        structs.HostLayout
+	Time     uint64
+	Tid      uint32
+	Flags    uint32
+	Base     uint64
+	Pieces   uint32
+	Frames   uint32
+	Mappings uint32
+	Areas    uint32
+	Finds    uint32
+	Pad      uint32
+	Known    uint64
+	Regs     [34]uint64
+	Frame    [96]struct {
+		_       structs.HostLayout
+		At      uint64
+		Address uint64
+	}
+	Mapping [24]struct {
+		_          structs.HostLayout
+		Start      uint64
+		End        uint64
+		Offset     uint64
+		Inode      uint64
+		UserInode  uint64
+		Device     uint32
+		UserDevice uint32
+		Size       uint64
+		Flags      uint32
+		IdLen      uint32
+		Id         [20]uint8
+		PathLen    uint32
+		Path       [192]int8
+	}
+	Area [48]struct {
+		_     structs.HostLayout
+		Start uint64
+		End   uint64
+	}
+	Memory [16384]uint8
+}
+
 type SwollSwollTask struct {
 	_          structs.HostLayout
 	Cgroup     uint64
@@ -192,6 +236,7 @@ const (
 	SwollMapRings             = "rings"
 	SwollMapScratches         = "scratches"
 	SwollMapSenders           = "senders"
+	SwollMapStacks            = "stacks"
 	SwollMapTasks             = "tasks"
 	SwollMapWatches           = "watches"
 	SwollProgCgroupMkdir      = "cgroup_mkdir"
@@ -202,10 +247,12 @@ const (
 	SwollProgSchedProcessFork = "sched_process_fork"
 	SwollProgSignalDeliver    = "signal_deliver"
 	SwollProgSignalGenerate   = "signal_generate"
+	SwollProgStackAtDeath     = "stack_at_death"
 	SwollProgSysEnter         = "sys_enter"
 	SwollProgSysExit          = "sys_exit"
 	SwollVarCalls             = "calls"
 	SwollVarLimitData         = "limit_data"
+	SwollVarLimitStack        = "limit_stack"
 	SwollVarLimitString       = "limit_string"
 	SwollVarNode              = "node"
 	SwollVarRoutine           = "routine"
@@ -264,6 +311,7 @@ type SwollProgramSpecs struct {
 	SchedProcessFork *ebpf.ProgramSpec `ebpf:"sched_process_fork"`
 	SignalDeliver    *ebpf.ProgramSpec `ebpf:"signal_deliver"`
 	SignalGenerate   *ebpf.ProgramSpec `ebpf:"signal_generate"`
+	StackAtDeath     *ebpf.ProgramSpec `ebpf:"stack_at_death"`
 	SysEnter         *ebpf.ProgramSpec `ebpf:"sys_enter"`
 	SysExit          *ebpf.ProgramSpec `ebpf:"sys_exit"`
 }
@@ -280,6 +328,7 @@ type SwollMapSpecs struct {
 	Rings     *ebpf.MapSpec `ebpf:"rings"`
 	Scratches *ebpf.MapSpec `ebpf:"scratches"`
 	Senders   *ebpf.MapSpec `ebpf:"senders"`
+	Stacks    *ebpf.MapSpec `ebpf:"stacks"`
 	Tasks     *ebpf.MapSpec `ebpf:"tasks"`
 	Watches   *ebpf.MapSpec `ebpf:"watches"`
 }
@@ -290,6 +339,7 @@ type SwollMapSpecs struct {
 type SwollVariableSpecs struct {
 	Calls         *ebpf.VariableSpec `ebpf:"calls"`
 	LimitData     *ebpf.VariableSpec `ebpf:"limit_data"`
+	LimitStack    *ebpf.VariableSpec `ebpf:"limit_stack"`
 	LimitString   *ebpf.VariableSpec `ebpf:"limit_string"`
 	Node          *ebpf.VariableSpec `ebpf:"node"`
 	Routine       *ebpf.VariableSpec `ebpf:"routine"`
@@ -326,6 +376,7 @@ type SwollMaps struct {
 	Rings     *ebpf.Map `ebpf:"rings"`
 	Scratches *ebpf.Map `ebpf:"scratches"`
 	Senders   *ebpf.Map `ebpf:"senders"`
+	Stacks    *ebpf.Map `ebpf:"stacks"`
 	Tasks     *ebpf.Map `ebpf:"tasks"`
 	Watches   *ebpf.Map `ebpf:"watches"`
 }
@@ -340,6 +391,7 @@ func (m *SwollMaps) Close() error {
 		m.Rings,
 		m.Scratches,
 		m.Senders,
+		m.Stacks,
 		m.Tasks,
 		m.Watches,
 	)
@@ -351,6 +403,7 @@ func (m *SwollMaps) Close() error {
 type SwollVariables struct {
 	Calls         *ebpf.Variable `ebpf:"calls"`
 	LimitData     *ebpf.Variable `ebpf:"limit_data"`
+	LimitStack    *ebpf.Variable `ebpf:"limit_stack"`
 	LimitString   *ebpf.Variable `ebpf:"limit_string"`
 	Node          *ebpf.Variable `ebpf:"node"`
 	Routine       *ebpf.Variable `ebpf:"routine"`
@@ -371,6 +424,7 @@ type SwollPrograms struct {
 	SchedProcessFork *ebpf.Program `ebpf:"sched_process_fork"`
 	SignalDeliver    *ebpf.Program `ebpf:"signal_deliver"`
 	SignalGenerate   *ebpf.Program `ebpf:"signal_generate"`
+	StackAtDeath     *ebpf.Program `ebpf:"stack_at_death"`
 	SysEnter         *ebpf.Program `ebpf:"sys_enter"`
 	SysExit          *ebpf.Program `ebpf:"sys_exit"`
 }
@@ -385,6 +439,7 @@ func (p *SwollPrograms) Close() error {
 		p.SchedProcessFork,
 		p.SignalDeliver,
 		p.SignalGenerate,
+		p.StackAtDeath,
 		p.SysEnter,
 		p.SysExit,
 	)

@@ -34,6 +34,9 @@ type Config struct {
 
 	DataLimit   int // bytes kept of a data buffer; 0: 64
 	StringLimit int // bytes kept of a string; 0: 256
+	// StackLimit is how many bytes of its stack's memory a thread that dies by a signal is
+	// asked for, to unwind it: at most, and by default (0), 16 KiB. Negative: none.
+	StackLimit int
 
 	// Secrets are masked in all that leaves the rings: dumps, snapshots, verdicts. Nil:
 	// nothing is.
@@ -88,6 +91,9 @@ func (c Config) withDefaults() (Config, error) {
 	if c.DataLimit == 0 {
 		c.DataLimit = 64
 	}
+	if c.StackLimit == 0 {
+		c.StackLimit = layout.SizesStackMemory
+	}
 	if c.StringLimit == 0 {
 		c.StringLimit = 256
 	}
@@ -110,6 +116,8 @@ func (c Config) withDefaults() (Config, error) {
 		return c, fmt.Errorf("data limit of %d bytes: must be 8 to %d", c.DataLimit, layout.SizesMaxLimit)
 	case c.StringLimit < 8 || c.StringLimit > layout.SizesMaxLimit:
 		return c, fmt.Errorf("string limit of %d bytes: must be 8 to %d", c.StringLimit, layout.SizesMaxLimit)
+	case c.StackLimit > layout.SizesStackMemory:
+		return c, fmt.Errorf("stack limit of %d bytes: must be at most %d", c.StackLimit, layout.SizesStackMemory)
 	case c.KeepExited < 0:
 		return c, fmt.Errorf("keeping exited containers for %v: must not be negative", c.KeepExited)
 	case c.SnapshotMaxBytes < 0 || c.SnapshotKeep < 0 || c.SnapshotsPerHour < 0:

@@ -32,12 +32,13 @@ const (
 	runningProg = "running"
 )
 
-var mapNames = []string{"rings", "tasks", "cgroups", "watches", "consents", "pool", "alerts", "scratches", "listings", "senders", nodeMap}
+var mapNames = []string{"rings", "stacks", "tasks", "cgroups", "watches", "consents", "pool", "alerts", "scratches", "listings", "senders", nodeMap}
 
-// The order in which programs are attached. Arming comes last: no ring is handed out
+// The order in which programs are attached. Those on one tracepoint run in this order:
+// stack_at_death looks at what signal_deliver found. Arming comes last: no ring is handed out
 // before everything that fills and retires it is in place.
 var attachOrder = []string{
-	"sys_exit", "sys_enter", "sched_process_exit", "signal_deliver", "signal_generate",
+	"sys_exit", "sys_enter", "sched_process_exit", "signal_deliver", "stack_at_death", "signal_generate",
 	"sched_process_exec", "sched_process_fork", "cgroup_rmdir", "cgroup_mkdir",
 }
 
@@ -51,6 +52,7 @@ type kernel struct {
 	links   []link.Link
 	iter    *link.Iter
 	rings   []byte // all rings, mapped
+	stacks  []byte // a struct swoll_stack for each, mapped
 	node    []byte // struct swoll_node, mapped
 	lock    *os.File
 	listing sync.Mutex // held while the task iterator runs
@@ -122,6 +124,7 @@ func (k *kernel) load(cfg Config, h hierarchy) error {
 	}
 	spec.Maps["rings"].ValueSize = shape.Bytes
 	spec.Maps["rings"].MaxEntries = shape.Rings
+	spec.Maps["stacks"].MaxEntries = shape.Rings
 	spec.Maps["pool"].MaxEntries = shape.Rings
 	spec.Maps["cgroups"].MaxEntries = max(16384, 4*shape.Rings)
 	calls, variants := callTable(runtime.GOARCH, cfg.DataLimit, cfg.StringLimit)
@@ -129,6 +132,7 @@ func (k *kernel) load(cfg Config, h hierarchy) error {
 		"shape":        shape,
 		"limit_data":   uint32(cfg.DataLimit),
 		"limit_string": uint32(cfg.StringLimit),
+		"limit_stack":  uint32(max(cfg.StackLimit, 0)),
 		"calls":        calls,
 		"variants":     variants,
 		"routine":      routineTable(),
@@ -239,6 +243,9 @@ func (k *kernel) adopt() (bool, error) {
 	if shape.Layout != layout.SizesLayout {
 		return give(fmt.Sprintf("its layout is %d, this version's is %d", shape.Layout, layout.SizesLayout), nil)
 	}
+	if k.maps["stacks"].MaxEntries() != shape.Rings || k.maps["stacks"].ValueSize() != layout.SizeofStack {
+		return give("its stacks are not those of its shape", nil)
+	}
 	if shape.Bytes != k.maps["rings"].ValueSize() || shape.Rings != k.maps["rings"].MaxEntries() {
 		return give("its shape contradicts itself", nil)
 	}
@@ -264,6 +271,9 @@ func (k *kernel) mapMemory() (err error) {
 	size := int(k.shape.Bytes) * int(k.shape.Rings)
 	if k.rings, err = unix.Mmap(k.maps["rings"].FD(), 0, size, rw, unix.MAP_SHARED); err != nil {
 		return fmt.Errorf("mapping %d bytes of ring memory: %w", size, err)
+	}
+	if k.stacks, err = unix.Mmap(k.maps["stacks"].FD(), 0, int(k.maps["stacks"].ValueSize())*int(k.shape.Rings), rw, unix.MAP_SHARED); err != nil {
+		return fmt.Errorf("mapping the stacks of the dying: %w", err)
 	}
 	if k.node, err = unix.Mmap(k.maps[nodeMap].FD(), 0, int(k.maps[nodeMap].ValueSize()), rw, unix.MAP_SHARED); err != nil {
 		return fmt.Errorf("mapping the node state: %w", err)
@@ -383,6 +393,7 @@ func (k *kernel) invalidate() { atomic.AddUint64(&k.nodeState().Generation, 1) }
 // free zeroes a ring that nobody writes any more, and returns it to the pool.
 func (k *kernel) free(ring uint32) error {
 	clear(k.ring(ring))
+	clear(k.stackBytes(ring))
 	if err := k.maps["pool"].Update(nil, ring, ebpf.UpdateAny); err != nil {
 		return fmt.Errorf("returning ring %d to the pool: %w", ring, err)
 	}
@@ -420,10 +431,13 @@ func (k *kernel) close() {
 	if k.rings != nil {
 		_ = unix.Munmap(k.rings)
 	}
+	if k.stacks != nil {
+		_ = unix.Munmap(k.stacks)
+	}
 	if k.node != nil {
 		_ = unix.Munmap(k.node)
 	}
-	k.rings, k.node, k.links, k.iter = nil, nil, nil, nil
+	k.rings, k.stacks, k.node, k.links, k.iter = nil, nil, nil, nil, nil
 	k.closeMaps()
 	if k.lock != nil {
 		_ = k.lock.Close()

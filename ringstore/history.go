@@ -32,6 +32,7 @@ type Meta struct {
 	WallOffset int64             `json:"wallOffset"`
 	PageSize   int               `json:"pageSize,omitempty"` // of the kernel, bytes; 0: not known
 	Death      *Death            `json:"death,omitempty"`
+	Stack      *Stack            `json:"stack,omitempty"` // of the thread that died by a signal
 	Peers      []Peer            `json:"peers,omitempty"` // recorded cgroups that signals came from
 	Notes      []string          `json:"notes,omitempty"` // what a reader must know: gaps, late starts
 	Lost       map[string]uint64 `json:"lost,omitempty"`  // records not written, by cause
