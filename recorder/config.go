@@ -36,7 +36,7 @@ type Config struct {
 	StringLimit int // bytes kept of a string; 0: 256
 	// StackLimit is how many bytes of its stack's memory a thread that dies by a signal is
 	// asked for, to unwind it: at most, and by default (0), 16 KiB. Negative: none.
-	StackLimit int
+	StackLimit int64
 
 	// Secrets are masked in all that leaves the rings: dumps, snapshots, verdicts. Nil:
 	// nothing is.

@@ -9,6 +9,8 @@
 package unwind
 
 import (
+	"strings"
+
 	"github.com/swoll-recorder/swoll/ringstore/layout"
 )
 
@@ -19,6 +21,7 @@ const MaxFrames = 128
 const (
 	ByRegisters    = "registers"       // it is where the thread was
 	ByCFI          = "cfi"             // by the call frame information (.eh_frame) of what it called
+	ByGo           = "go"              // by Go's own table of frame sizes
 	BySignal       = "signal"          // a signal's delivery had interrupted it
 	ByFramePointer = "frame-pointer"   // the frame pointer of what it called pointed to its address
 	ByLink         = "return-register" // the link register, or the top of the stack, had its address
@@ -185,9 +188,18 @@ func (u *unwinder) step(s *state, pc, back uint64) (next state, how, end string)
 		u.frames[len(u.frames)-1].Function = trampoline
 		return next, BySignal, ""
 	}
-	next, how, end = u.byCFI(s, pc-back, m)
-	if how != "" || end == EndComplete {
-		return next, how, end
+	for _, by := range []func(*state, uint64, int) (state, string, string){u.byCFI, u.byGo} {
+		var next state
+		next, how, why := by(s, pc-back, m)
+		if how != "" || why == EndComplete {
+			return next, how, why
+		}
+		if why == endMemory {
+			end = why
+		}
+	}
+	if end == "" {
+		end = endUnknown
 	}
 	return u.otherwise(s, end)
 }
@@ -285,10 +297,62 @@ func (u *unwinder) byCFI(s *state, pc uint64, m int) (next state, how, end strin
 		}
 		return next, "", endUnknown
 	}
-	if !r.signal && u.behindCall(ret) == no {
+	if !r.signal && u.behindCall(ret) == no && !u.returnsFromSignal(ret) {
 		u.lower(1)
 	}
 	return next, how, ""
+}
+
+// byGo goes to the caller by the table that each Go program has.
+func (u *unwinder) byGo(s *state, pc uint64, m int) (next state, how, end string) {
+	address, ok := u.inFile(m, pc)
+	if !ok || u.Mappings[m].File.goLines.size == 0 {
+		return next, "", endUnknown
+	}
+	f, ok := u.Mappings[m].File.goFunction(address)
+	if !ok || f.flags&goSPWrite != 0 {
+		return next, "", endUnknown // it may have gone to another stack
+	}
+	if f.flags&goTopFrame != 0 && !strings.HasPrefix(f.name, "runtime.sigtramp") {
+		return next, "", EndComplete
+	}
+	sp, ok := s.get(u.sp)
+	size, known := u.Mappings[m].File.goFrameSize(f, address)
+	if !ok || !known || size < 0 || size&7 != 0 {
+		return next, "", endUnknown
+	}
+	// A Go function keeps no registers for its caller but the frame pointer.
+	var ret, fp uint64
+	var fpKnown bool
+	if u.machine == machineAMD64 {
+		ret, ok = u.load(sp + uint64(size))
+		next.set(u.sp, sp+uint64(size)+8)
+		fp, fpKnown = s.get(u.fp)
+		if fpKnown && size >= 8 && fp == sp+uint64(size)-8 {
+			fp, fpKnown = u.load(fp)
+		}
+	} else {
+		next.set(u.sp, sp+uint64(size))
+		if size == 0 {
+			ret, ok = s.get(u.link)
+			fp, fpKnown = s.get(u.fp)
+		} else {
+			ret, ok = u.load(sp)
+			fp, fpKnown = u.load(sp - 8)
+		}
+	}
+	if !ok {
+		return next, "", endMemory
+	}
+	if fpKnown {
+		next.set(u.fp, fp)
+	}
+	ret = u.plain(ret)
+	if u.mapping(ret) < 0 {
+		return next, "", endUnknown
+	}
+	next.set(u.ip, ret)
+	return next, ByGo, ""
 }
 
 // otherwise goes to the caller without call frame information.
@@ -401,8 +465,36 @@ const (
 	arm64Context = 128 + 176 + 8 // x0 to x30, sp, pc
 )
 
-// bySignal returns to what a signal had interrupted, where the code is what the C library,
-// or the kernel, has signal handlers return to.
+// returnsFromSignal tells whether a handler that returns to an address has a signal's
+// delivery end.
+func (u *unwinder) returnsFromSignal(address uint64) bool {
+	m := u.mapping(address)
+	if m < 0 || u.Mappings[m].File == nil {
+		return false
+	}
+	at, ok := u.inFile(m, address)
+	if !ok {
+		return false
+	}
+	if u.isTrampoline(m, at) {
+		return true
+	}
+	r, err := u.Mappings[m].File.row(at - 1)
+	return err == nil && r.signal
+}
+
+// isTrampoline tells whether the code at an address of a mapping's file is what the C
+// library, or the kernel, has signal handlers return to.
+func (u *unwinder) isTrampoline(m int, at uint64) bool {
+	want := "\x48\xc7\xc0\x0f\x00\x00\x00\x0f\x05" // mov $15, %rax; syscall
+	if u.machine == machineARM64 {
+		want = "\x68\x11\x80\xd2\x01\x00\x00\xd4" // mov x8, #139; svc #0
+	}
+	var code [9]byte
+	return u.Mappings[m].File.code(code[:len(want)], at) && string(code[:len(want)]) == want
+}
+
+// bySignal returns to what a signal had interrupted.
 func (u *unwinder) bySignal(s *state, pc uint64, m int) (next state, ok bool) {
 	f := u.Mappings[m].File
 	address, ok := u.inFile(m, pc)
@@ -418,20 +510,15 @@ func (u *unwinder) bySignal(s *state, pc uint64, m int) (next state, ok bool) {
 			next.set(n, v)
 		}
 	}
+	if !u.isTrampoline(m, address) {
+		return next, false
+	}
 	switch u.machine {
 	case machineAMD64:
-		var code [9]byte // mov $15, %rax; syscall
-		if !f.code(code[:], address) || string(code[:]) != "\x48\xc7\xc0\x0f\x00\x00\x00\x0f\x05" {
-			return next, false
-		}
 		for n, reg := range []int{8, 9, 10, 11, 12, 13, 14, 15, 5, 4, 6, 3, 1, 0, 2, 7, 16} {
 			load(reg, sp+amd64Context+8*uint64(n))
 		}
 	default:
-		var code [8]byte // mov x8, #139; svc #0
-		if !f.code(code[:], address) || string(code[:]) != "\x68\x11\x80\xd2\x01\x00\x00\xd4" {
-			return next, false
-		}
 		for n := range 31 {
 			load(n, sp+arm64Context+8*uint64(n))
 		}
