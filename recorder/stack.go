@@ -97,20 +97,10 @@ func (r *Recorder) unwindDeath(i *instance) {
 
 // fillStack tells what the kernel side took; files may be nil.
 func (r *Recorder) fillStack(s *ringstore.Stack, taken *layout.Stack, files *mappedFiles) {
-	t := &unwind.Thread{Arch: goarch, Regs: taken.Regs, Known: taken.Known}
-	const piece = layout.SizesStackPiece
-	for n := range layout.SizesStackMemory / piece {
-		if taken.Pieces>>n&1 == 1 {
-			t.Memory = append(t.Memory, unwind.Memory{At: taken.Base + uint64(n*piece), Bytes: taken.Memory[n*piece : (n+1)*piece]})
-		}
-	}
-	for _, f := range taken.Frame[:min(int(taken.Frames), len(taken.Frame))] {
-		t.Chain = append(t.Chain, unwind.Link{At: f.At, Return: f.Address})
-	}
+	t := unwind.ThreadOf(goarch, taken)
 	mappings := taken.Mapping[:min(int(taken.Mappings), len(taken.Mapping))]
 	for n := range mappings {
 		m := &mappings[n]
-		mapping := unwind.Mapping{Start: m.Start, End: m.End, Offset: m.Offset}
 		out := ringstore.StackMapping{
 			Start: ringstore.Address(m.Start), End: ringstore.Address(m.End), Offset: ringstore.Address(m.Offset),
 			File: r.mask(mappingName(m)), BuildID: buildIDOf(m),
@@ -121,12 +111,11 @@ func (r *Recorder) fillStack(s *ringstore.Stack, taken *layout.Stack, files *map
 		case files == nil:
 			out.Unread = "it was not tried"
 		default:
-			mapping.File, out.Unread = files.file(n)
-			if mapping.File != nil && out.BuildID == "" {
-				out.BuildID = mapping.File.BuildID()
+			t.Mappings[n].File, out.Unread = files.file(n)
+			if f := t.Mappings[n].File; f != nil && out.BuildID == "" {
+				out.BuildID = f.BuildID()
 			}
 		}
-		t.Mappings = append(t.Mappings, mapping)
 		s.Mappings = append(s.Mappings, out)
 	}
 	s.Registers = map[string]ringstore.Address{}
@@ -142,7 +131,6 @@ func (r *Recorder) fillStack(s *ringstore.Stack, taken *layout.Stack, files *map
 		s.Notes = append(s.Notes, "the stack refers to more mappings than were taken")
 	}
 	if taken.Flags&layout.StackFlagCompat != 0 {
-		t.Memory, t.Chain = nil, nil
 		s.Notes = append(s.Notes, "a 32-bit program: its stack is not unwound")
 	}
 	frames, end := unwind.Unwind(t)

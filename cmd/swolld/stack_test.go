@@ -2,10 +2,14 @@ package main_test
 
 import (
 	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -14,7 +18,9 @@ import (
 
 	"github.com/cilium/ebpf"
 
+	"github.com/swoll-recorder/swoll/recorder/unwind"
 	"github.com/swoll-recorder/swoll/ringstore"
+	"github.com/swoll-recorder/swoll/ringstore/layout"
 )
 
 // compile builds a program of testdata/programs, or of a directory of Go files.
@@ -173,6 +179,7 @@ func TestStackOfBuilds(t *testing.T) {
 		"no-tables":      {"-O1", "-fno-omit-frame-pointer", "-fno-asynchronous-unwind-tables", "-fno-unwind-tables"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			app := compile(t, "stack", flags...)
 			s := s.in(t)
 			_, stack := s.crash(name, app, "libc")
@@ -192,6 +199,7 @@ func TestStackOfBuilds(t *testing.T) {
 		})
 	}
 	t.Run("stripped", func(t *testing.T) {
+		t.Parallel()
 		s := s.in(t)
 		app := compile(t, "stack", "-O2", "-s", "-rdynamic")
 		_, stack := s.crash("stripped", app, "libc")
@@ -212,6 +220,7 @@ func TestStackOfBuilds(t *testing.T) {
 		}
 	})
 	t.Run("C++", func(t *testing.T) {
+		t.Parallel()
 		dir := t.TempDir()
 		source, app := filepath.Join(dir, "app.cc"), filepath.Join(dir, "app")
 		write(t, source, `#include <stdexcept>
@@ -232,6 +241,7 @@ int main(int argc, char **) { char c; puts("ready"); fflush(stdout); if (read(0,
 		}
 	})
 	t.Run("Go", func(t *testing.T) {
+		t.Parallel()
 		dir := t.TempDir()
 		write(t, filepath.Join(dir, "go.mod"), "module app\n\ngo 1.26\n")
 		write(t, filepath.Join(dir, "main.go"), `package main
@@ -275,6 +285,84 @@ func write(t testing.TB, path, text string) {
 	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// TestStackAgainstDebugger: gdb, which sees the process as it dies, finds the same addresses.
+func TestStackAgainstDebugger(t *testing.T) {
+	t.Parallel()
+	gdb := need(t, "gdb")
+	s := newService(t)
+	for _, test := range []struct {
+		how   string
+		flags []string
+	}{
+		{"libc", []string{"-O2", "-fno-builtin"}},
+		{"handler", []string{"-O2"}},
+		{"abort", []string{"-O2", "-static-pie"}},
+		{"divide", []string{"-O3", "-no-pie"}},
+	} {
+		t.Run(test.how, func(t *testing.T) {
+			t.Parallel()
+			s := s.in(t)
+			app := compile(t, "stack", test.flags...)
+			// The signal that kills it goes through the debugger first. The same addresses are
+			// used in each run where they are not at random.
+			script := []string{"-q", "-batch", "-nx", "-ex", "set disable-randomization on", "-ex", "set debuginfod enabled off",
+				"-ex", "set backtrace past-main on", "-ex", "set debug-file-directory /nowhere", // it would tell of inlined functions
+				"-ex", "handle SIGSEGV nostop noprint pass"}
+			if test.how != "handler" {
+				script = script[:len(script)-2]
+			}
+			script = append(script, "-ex", "run "+test.how+" < "+input(t), "-ex", "backtrace", "-ex", "continue", "--args", app)
+			c := s.container("gdb-" + test.how)
+			dir, err := os.Open(c.dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			cmd := exec.Command(gdb, script...)
+			cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(dir.Fd())}
+			out, err := cmd.Output()
+			dir.Close()
+			if err != nil {
+				t.Fatalf("gdb: %v\n%s", err, out)
+			}
+			// #0  0x00007ffff7ee1ad8 in ?? () from /lib/...
+			var want []ringstore.Address
+			inner := true
+			for _, line := range strings.Split(string(out), "\n") {
+				f := strings.Fields(line)
+				if len(f) < 2 || !strings.HasPrefix(f[0], "#") {
+					continue
+				}
+				var a ringstore.Address
+				if a.UnmarshalText([]byte(f[1])) == nil {
+					want = append(want, a)
+				} else if inner || strings.Contains(line, "<signal handler called>") {
+					want = append(want, 0) // it does not say
+				}
+				inner = false
+			}
+			stack := s.stackOf(s.waitSnapshot(c.name).ID)
+			var got []ringstore.Address
+			for i, f := range stack.Frames {
+				if i < len(want) && want[i] == 0 {
+					want[i] = f.Address
+				}
+				got = append(got, f.Address)
+			}
+			if len(want) < 5 || !slices.Equal(got, want) {
+				t.Errorf("%s: addresses %v, gdb has %v\n%s%+v", test.how, got, want, out, stack.Frames)
+			}
+		})
+	}
+}
+
+// input is a file with the byte that programs wait for.
+func input(t testing.TB) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "input")
+	write(t, path, "x")
+	return path
 }
 
 // TestStackWithoutPayload: where a pod does not consent to payloads, no byte of the stack is
@@ -349,51 +437,134 @@ func (s *service) stackMap() []byte {
 func TestStackWithoutService(t *testing.T) {
 	t.Parallel()
 	chain := []string{"gamma_", "beta", "alpha", "main"}
-	for _, name := range []string{"there", "replaced", "overwritten", "removed"} {
-		t.Run(name, func(t *testing.T) {
-			s := newService(t)
-			app := compile(t, "stack", "-O2", "-fno-builtin")
-			s.kill()
-			c := s.container(name)
-			p := c.start(app, "libc")
-			p.expect("ready")
-			p.send()
-			p.wait()
-			time.Sleep(20 * time.Millisecond) // so that times of files differ
-			other := compile(t, "stack", "-O0", "-fno-builtin")
-			switch name {
-			case "replaced":
-				if err := os.Rename(other, app); err != nil {
-					t.Fatal(err)
-				}
-			case "overwritten":
-				data, err := os.ReadFile(other)
-				if err != nil {
-					t.Fatal(err)
-				}
-				info, _ := os.Stat(app)
-				data = append(data, make([]byte, max(0, int(info.Size())-len(data)))...)
-				if err := os.WriteFile(app, data[:info.Size()], 0o755); err != nil {
-					t.Fatal(err)
-				}
-			case "removed":
-				os.Remove(app)
-			}
-			s.start()
-			stack := s.stackOf(s.waitSnapshot(name).ID)
-			if name == "there" {
-				expectChain(t, stack, chain...)
-				return
-			}
-			for _, f := range stack.Frames {
-				if f.File == app && f.Function != "" {
-					t.Errorf("frame %+v is named by another file", f)
-				}
-			}
-			at := slices.IndexFunc(stack.Mappings, func(m ringstore.StackMapping) bool { return m.File == app })
-			if at < 0 || stack.Mappings[at].Unread == "" || stack.Mappings[at].BuildID == "" {
-				t.Errorf("the mappings do not tell why: %+v", stack.Mappings)
-			}
-		})
+	s := newService(t)
+	s.kill()
+	names := []string{"there", "replaced", "overwritten", "removed"}
+	apps := map[string]string{}
+	for _, name := range names {
+		apps[name] = compile(t, "stack", "-O2", "-fno-builtin")
+		p := s.container(name).start(apps[name], "libc")
+		p.expect("ready")
+		p.send()
+		p.wait()
 	}
+	time.Sleep(20 * time.Millisecond) // so that times of files differ
+	other, err := os.ReadFile(compile(t, "stack", "-O0", "-fno-builtin"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(apps["overwritten"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	// It also has the size of the one before.
+	other = append(other, make([]byte, max(0, int(info.Size())-len(other)))...)[:info.Size()]
+	write(t, apps["overwritten"], string(other))
+	write(t, apps["replaced"]+".new", string(other))
+	if err := errors.Join(os.Rename(apps["replaced"]+".new", apps["replaced"]), os.Remove(apps["removed"])); err != nil {
+		t.Fatal(err)
+	}
+	s.start()
+	for _, name := range names {
+		stack, app := s.stackOf(s.waitSnapshot(name).ID), apps[name]
+		if name == "there" {
+			expectChain(t, stack, chain...)
+			continue
+		}
+		for _, f := range stack.Frames {
+			if f.File == app && f.Function != "" {
+				t.Errorf("%s: frame %+v is named by another file", name, f)
+			}
+		}
+		at := slices.IndexFunc(stack.Mappings, func(m ringstore.StackMapping) bool { return m.File == app })
+		if at < 0 || stack.Mappings[at].Unread == "" || stack.Mappings[at].BuildID == "" {
+			t.Errorf("%s: the mappings do not tell why: %+v", name, stack.Mappings)
+		}
+		// Where the C library was called from is known all the same.
+		if len(stack.Frames) < 2 || stack.Frames[1].File != app || stack.Frames[1].Offset == 0 {
+			t.Errorf("%s: frames %+v", name, stack.Frames)
+		}
+	}
+}
+
+// TestStackFixtures: the recordings of the unwinder's tests are as this kernel side makes
+// them. With -update they are made anew, with their programs.
+func TestStackFixtures(t *testing.T) {
+	t.Parallel()
+	const dir = "../../recorder/unwind/testdata"
+	s := newService(t)
+	s.kill() // it would wipe them
+	common := []string{"-static", "-nostdlib", "-fno-builtin", "-fno-stack-protector", "-fcf-protection=none", "-no-pie", "-fno-pie", "-Wl,--build-id", "-Wl,-z,max-page-size=4096"}
+	pointers := []string{"-O1", "-fno-omit-frame-pointer", "-mno-omit-leaf-frame-pointer"}
+	noTables := []string{"-fno-asynchronous-unwind-tables", "-fno-unwind-tables"}
+	for name, flags := range map[string][]string{
+		"tables":   {"-O2"},
+		"unsorted": {"-O2", "-Wl,--no-eh-frame-hdr"},
+		"pointers": append(pointers, noTables...),
+		"handler":  {"-O2", "-DHANDLER"},
+		"stripped": {"-O2", "-s"},
+		"scan":     append([]string{"-O2"}, noTables...),
+	} {
+		app := filepath.Join(t.TempDir(), name)
+		args := slices.Concat(common, flags, []string{"-o", app, filepath.Join(dir, "tiny.c")})
+		if out, err := exec.Command(need(t, "gcc"), args...).CombinedOutput(); err != nil {
+			t.Fatalf("gcc %q: %v\n%s", args, err, out)
+		}
+		c := s.container("fixture-" + name)
+		cgroup, err := os.Open(c.dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.Command(app)
+		cmd.Env = []string{"LANG=C"}
+		cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(cgroup.Fd())}
+		err = cmd.Run()
+		cgroup.Close()
+		if err == nil {
+			t.Fatalf("%s lives", name)
+		}
+		thread := s.thread(cmd.Process.Pid)
+		file, err := os.ReadFile(app)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if *update {
+			data, err := json.Marshal(thread)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := errors.Join(os.WriteFile(filepath.Join(dir, name+".json"), append(data, '\n'), 0o644),
+				os.WriteFile(filepath.Join(dir, name+".elf"), file, 0o644)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var kept *unwind.Thread
+		data, err := os.ReadFile(filepath.Join(dir, name+".json"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		unmarshal(t, data, &kept)
+		if kept.Known != thread.Known || kept.Arch != thread.Arch || len(kept.Memory) == 0 || len(thread.Memory) == 0 ||
+			len(kept.Chain) != len(thread.Chain) || len(kept.Mappings) != len(thread.Mappings) {
+			t.Errorf("%s: recorded %d pieces, %d links, %d mappings; kept are %d, %d, %d", name, len(thread.Memory), len(thread.Chain),
+				len(thread.Mappings), len(kept.Memory), len(kept.Chain), len(kept.Mappings))
+		}
+	}
+}
+
+// thread is the stack of a thread that died, as it is in the kernel's map.
+func (s *service) thread(tid int) *unwind.Thread {
+	s.t.Helper()
+	all := s.stackMap()
+	for ; len(all) >= layout.SizeofStack; all = all[layout.SizeofStack:] {
+		var taken layout.Stack
+		if _, err := binary.Decode(all, binary.LittleEndian, &taken); err != nil {
+			s.t.Fatal(err)
+		}
+		if int(taken.TID) == tid && taken.Time != 0 {
+			return unwind.ThreadOf(runtime.GOARCH, &taken)
+		}
+	}
+	s.t.Fatalf("no stack of thread %d was taken", tid)
+	return nil
 }

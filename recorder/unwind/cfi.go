@@ -7,7 +7,9 @@ import (
 
 // What of the call frame information is looked at, at most.
 const (
-	maxEntry     = 64 << 10 // bytes of one entry
+	maxEntry     = 16 << 10 // bytes of one entry
+	maxEntries   = 64 << 10 // of them, where there is no table to search
+	maxRows      = 256      // that are kept, by address
 	maxScan      = 32 << 20 // bytes of .eh_frame, where there is no table to search
 	maxRemember  = 16
 	registers    = 33 // numbers of them that count: as DWARF has them
@@ -64,6 +66,25 @@ type cie struct {
 
 // row finds the call frame information of an address.
 func (f *File) row(pc uint64) (*row, error) {
+	if r, ok := f.rows[pc]; ok {
+		return r.row, r.err
+	}
+	r, err := f.findRow(pc)
+	if f.rows == nil {
+		f.rows = map[uint64]foundRow{}
+	}
+	if len(f.rows) < maxRows {
+		f.rows[pc] = foundRow{r, err}
+	}
+	return r, err
+}
+
+type foundRow struct {
+	row *row
+	err error
+}
+
+func (f *File) findRow(pc uint64) (*row, error) {
 	offset, err := f.findEntry(pc)
 	if err != nil {
 		return nil, err
@@ -134,34 +155,61 @@ func (f *File) searchEntry(pc uint64) (uint64, error) {
 	return offset, nil
 }
 
-// scanEntries looks at one entry after the other.
+// scanEntries finds the entry by an index that is made of them all, once.
 func (f *File) scanEntries(pc uint64) (uint64, error) {
+	if f.index == nil {
+		f.index = f.listEntries()
+	}
+	n := sort.Search(len(f.index), func(n int) bool { return f.index[n].start > pc })
+	if n == 0 || pc-f.index[n-1].start >= f.index[n-1].size {
+		return 0, errNoCFI
+	}
+	return f.index[n-1].offset, nil
+}
+
+// An indexed is where the entry of a function is.
+type indexed struct{ start, size, offset uint64 }
+
+// listEntries lists the entries of .eh_frame by address, as far as they make sense.
+func (f *File) listEntries() []indexed {
+	list := []indexed{}
 	end := f.ehFrame.offset + min(f.ehFrame.size, maxScan)
-	for at := f.ehFrame.offset; at+8 <= end; {
-		var h [8]byte
-		if err := f.read(h[:], at); err != nil {
-			return 0, err
+	var window []byte
+	from := uint64(0)
+	for at := f.ehFrame.offset; at+8 <= end && len(list) < maxEntries; {
+		// Enough of it for its length, what it refers to, and two addresses.
+		need := min(32, end-at)
+		if at < from || at+need > from+uint64(len(window)) {
+			window, from = make([]byte, min(64<<10, end-at)), at
+			if f.read(window, at) != nil {
+				break
+			}
 		}
-		size := uint64(le.Uint32(h[:]))
+		b := window[at-from:][:need]
+		size := uint64(le.Uint32(b))
 		if size == 0 {
 			at += 4 // an end, maybe of one of several parts
 			continue
 		}
-		if size < 4 || size > maxEntry {
-			return 0, errBadCFI
+		if size < 4 || size > end-at-4 {
+			break
 		}
-		if le.Uint32(h[4:]) != 0 {
-			_, start, length, _, err := f.entry(at)
-			if err != nil {
-				return 0, err
+		if back := uint64(le.Uint32(b[4:])); back != 0 && back <= at+4 && size <= maxEntry {
+			if cie := at + 4 - back; cie != f.cie.at && f.readCIE(cie) != nil {
+				break
 			}
-			if pc >= start && pc-start < length {
-				return at, nil
+			d := decoder{b: b[8:], address: f.addressOf(at + 8), known: true}
+			x := indexed{offset: at}
+			x.start = d.pointer(f.cie.encoding)
+			x.size = d.pointer(f.cie.encoding & 0x0f)
+			if !d.bad {
+				list = append(list, x)
 			}
 		}
 		at += 4 + size
 	}
-	return 0, errNoCFI
+	sort.Slice(list, func(a, b int) bool { return list[a].start < list[b].start })
+	return list
 }
 
 // entry reads the entry at an offset, with what it has in common with others.

@@ -16,7 +16,7 @@ var le = binary.LittleEndian
 const (
 	maxSegments = 128
 	maxSections = 512
-	maxReads    = 200_000
+	maxReads    = 100_000
 	maxRead     = 256 << 20 // bytes, in all
 	maxName     = 1024      // of a symbol
 )
@@ -62,7 +62,9 @@ type File struct {
 	reads int
 	bytes int64
 
-	cie cie // the one that was read last
+	cie   cie                 // the one that was read last
+	rows  map[uint64]foundRow // by address
+	index []indexed           // of .eh_frame, where it is not there already
 }
 
 // A segment is a PT_LOAD: file bytes and where they go.

@@ -1,6 +1,7 @@
 package unwind
 
 import (
+	"slices"
 	"sort"
 	"strings"
 
@@ -18,9 +19,10 @@ type symbol struct {
 
 const (
 	symbolBytes = 24
-	maxSymbols  = 4 << 20 // of a table
-	chunk       = 2048    // symbols read at once
-	maxDemangle = 12      // 2^12 bytes of a demangled name
+	maxSymbols  = 4 << 20  // of a table
+	maxCovered  = 32 << 20 // symbols and addresses that are compared
+	chunk       = 2048     // symbols read at once
+	maxDemangle = 12       // 2^12 bytes of a demangled name
 )
 
 // names finds the functions that addresses are in. Symbols count where they cover the
@@ -36,8 +38,8 @@ func (f *File) names(addresses []uint64) map[uint64]symbol {
 	}
 	for _, table := range f.symbols {
 		var left []uint64
-		for _, a := range addresses {
-			if found[a].name == "" {
+		for i, a := range addresses {
+			if found[a].name == "" && !slices.Contains(addresses[:i], a) {
 				left = append(left, a)
 			}
 		}
@@ -64,7 +66,8 @@ func (f *File) search(t symbolTable, addresses []uint64, found map[uint64]symbol
 		symbol
 		name uint32
 	}
-	best := map[uint64]candidate{}
+	best := make([]candidate, len(addresses))
+	compared := 0
 	b := make([]byte, chunk*symbolBytes)
 	count := min(t.table.size/symbolBytes, maxSymbols)
 	for first := uint64(0); first < count; first += chunk {
@@ -80,25 +83,31 @@ func (f *File) search(t symbolTable, addresses []uint64, found map[uint64]symbol
 				continue
 			}
 			n := sort.Search(len(addresses), func(i int) bool { return addresses[i] >= value })
-			for _, a := range addresses[n:] {
+			for i, a := range addresses[n:] {
 				if size > 0 && a-value >= size {
 					break
+				}
+				if compared++; compared > maxCovered {
+					return // nobody has such symbols in good faith
 				}
 				s := candidate{symbol{start: value, local: bind == 0, sized: size > 0}, le.Uint32(b)}
 				if !s.sized && (starts[a] != value || kind == 0 && bind == 0) {
 					continue
 				}
-				old, ok := best[a]
-				if !ok || s.start > old.start || s.start == old.start && (s.sized && !old.sized || s.sized == old.sized && old.local && !s.local) {
-					best[a] = s
+				old := best[n+i]
+				if old.name == 0 || s.start > old.start || s.start == old.start && (s.sized && !old.sized || s.sized == old.sized && old.local && !s.local) {
+					best[n+i] = s
 				}
 			}
 		}
 	}
-	for a, c := range best {
+	for i, c := range best {
+		if c.name == 0 {
+			continue
+		}
 		if name, ok := f.stringAt(t.names, uint64(c.name), maxName); ok && name != "" {
 			c.symbol.name = readable(name)
-			found[a] = c.symbol
+			found[addresses[i]] = c.symbol
 		}
 	}
 }

@@ -49,7 +49,7 @@ type Thread struct {
 
 // Memory is a piece of the stack.
 type Memory struct {
-	At    uint64
+	At    uint64 // a multiple of 8
 	Bytes []byte
 }
 
@@ -64,6 +64,29 @@ type Mapping struct {
 	Start, End uint64
 	Offset     uint64 // of the file
 	File       *File  // nil: it cannot be read, or there is none
+}
+
+// ThreadOf is the thread whose stack the kernel side took, without the files of its
+// mappings. It keeps references to s.
+func ThreadOf(arch string, s *layout.Stack) *Thread {
+	t := &Thread{Arch: arch, Regs: s.Regs, Known: s.Known}
+	for n := range min(int(s.Mappings), len(s.Mapping)) {
+		m := &s.Mapping[n]
+		t.Mappings = append(t.Mappings, Mapping{Start: m.Start, End: m.End, Offset: m.Offset})
+	}
+	if s.Flags&layout.StackFlagCompat != 0 {
+		return t // what it has is of 32 bits
+	}
+	const piece = layout.SizesStackPiece
+	for n := range layout.SizesStackMemory / piece {
+		if s.Pieces>>n&1 == 1 {
+			t.Memory = append(t.Memory, Memory{At: s.Base + uint64(n*piece), Bytes: s.Memory[n*piece : (n+1)*piece]})
+		}
+	}
+	for _, f := range s.Frame[:min(int(s.Frames), len(s.Frame))] {
+		t.Chain = append(t.Chain, Link{At: f.At, Return: f.Address})
+	}
+	return t
 }
 
 // A Frame is one function's, the innermost first.
@@ -367,6 +390,13 @@ func (u *unwinder) otherwise(s *state, end string) (next state, how, why string)
 			}
 		}
 	}
+	if u.link == 0 && u.frames[len(u.frames)-1].back() == 0 && u.entered(s) {
+		// A function that calls nobody may have saved no frame pointer.
+		if next, ok := u.byLink(s); ok {
+			u.lower(1)
+			return next, ByLink, ""
+		}
+	}
 	if next, how, why := u.byFramePointer(s); how != "" || why == EndComplete {
 		return next, how, why
 	}
@@ -375,6 +405,28 @@ func (u *unwinder) otherwise(s *state, end string) (next state, how, why string)
 		return next, ByScan, ""
 	}
 	return next, "", end
+}
+
+// maxFunction is how long a function is, at most, that is told by its first instruction.
+const maxFunction = 4096
+
+// entered tells whether the top of the stack has the address behind a call, to a place that
+// is not far before where the thread is.
+func (u *unwinder) entered(s *state) bool {
+	sp, _ := s.get(u.sp)
+	pc, _ := s.get(u.ip)
+	ret, ok := u.load(sp)
+	m := u.mapping(ret)
+	if !ok || m < 0 {
+		return false
+	}
+	at, ok := u.inFile(m, ret)
+	var code [5]byte
+	if !ok || !u.Mappings[m].File.code(code[:], at-5) || code[0] != 0xe8 {
+		return false
+	}
+	target := ret + uint64(int64(int32(le.Uint32(code[1:]))))
+	return target <= pc && pc-target < maxFunction
 }
 
 // byLink takes the return address from where a call puts it.
