@@ -181,7 +181,6 @@ struct {
  * service runs one iterator at a time, and it stays on its CPU. */
 struct listing {
 	struct swoll_running running;
-	struct swoll_stack stack;
 	u8 capture[SWOLL_CAPTURE];
 };
 struct {
@@ -2311,6 +2310,7 @@ struct swoll_types {
 	struct swoll_alert alert;
 	struct swoll_task task;
 	struct swoll_running running;
+	struct swoll_stack stack;
 	struct swoll_call call;
 	struct swoll_variant variant;
 };

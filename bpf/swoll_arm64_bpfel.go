@@ -32,7 +32,6 @@ type SwollListing struct {
 		Gid        uint32
 		Comm       [16]int8
 	}
-	Stack   SwollSwollStack
 	Capture [840]uint8
 }
 
