@@ -98,7 +98,7 @@ so on. The flag beats the environment. Sizes are numbers of bytes, or like 512Ki
 	f.Var((*permission)(&o.groupPermit), "socket-group-permit", "what members of the socket's group may do: none, read (list, dump, explain), write (all)")
 	f.StringVar(&c.StateDir, "state-dir", "/var/lib/swoll", "`directory` of the snapshots")
 	f.StringVar(&c.PinDir, "pin-dir", "/sys/fs/bpf/swoll", "`directory` below a bpffs where the recorder is pinned; empty: recording ends with the service")
-	f.Var((*byteSize)(&c.Memory), "memory", "ring memory of the node; 26 KiB for each ring come on top, for stacks of the dying")
+	f.Var((*byteSize)(&c.Memory), "memory", "ring memory of the node; 25 KiB for each ring come on top, for stacks of the dying")
 	f.Var((*byteSize)(&c.RingSize), "ring-size", "ring memory of one container")
 	f.StringSliceVar(&c.WatchCgroups, "watch-cgroup", nil, "`directory` of cgroups: each one made in it is a container; one named kubepods, kubepods.slice or kubelet-kubepods.slice holds pods, as the kubelet makes them; repeatable (default: kubepods, as found)")
 	f.DurationVar(&c.KeepExited, "keep-exited", c.KeepExited, "how `long` the ring of a container that is gone is kept, while there are others")

@@ -376,16 +376,31 @@ func TestStackWithoutPayload(t *testing.T) {
 	}
 	app := compile(t, "stack", "-O1", "-fno-omit-frame-pointer")
 	for _, test := range []struct {
-		name  string
-		flags []string
-		found bool
+		name    string
+		flags   []string
+		consent uint32
+		found   bool
 	}{
-		{"on", nil, true},
-		{"off", []string{"--stack-limit=0"}, false},
+		{"on", nil, 0, true},
+		{"off", []string{"--stack-limit=0"}, 0, false},
+		{"no consent", nil, layout.ConsentNoPayload, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
 			s := newService(t, test.flags...)
 			s.kill() // so that nobody wipes what is taken
+			if test.consent != 0 {
+				consents, err := ebpf.LoadPinnedMap(filepath.Join(s.pins, "recorder", "consents"), nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer consents.Close()
+				var name layout.CgroupName
+				copy(name.Name[:], "secretive")
+				if err := consents.Put(name, test.consent); err != nil {
+					t.Fatal(err)
+				}
+			}
 			c := s.container("secretive")
 			p := c.start(app, "libc", secret)
 			p.expect("ready")
