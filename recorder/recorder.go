@@ -520,8 +520,11 @@ func (r *Recorder) attend(i *instance) time.Duration {
 	if atomic.LoadUint64(&c.Death.Ready) == 0 || c.Death.Time == i.handled.Load() {
 		return tick
 	}
-	// The container's files may be gone any moment.
-	r.unwindDeath(i)
+	// The container's files may be gone any moment. What is not going to be saved is not
+	// worth the work.
+	if !r.limits.exhausted(i.who().identity, time.Now()) {
+		r.unwindDeath(i)
+	}
 	if atomic.LoadUint64(&c.Death.Done) == 0 {
 		if left := deathWait - time.Duration(monotonic()-int64(c.Death.Time)); left > 0 {
 			return left

@@ -64,6 +64,9 @@ func (r *Recorder) unwindDeath(i *instance) {
 	taken := r.k.stack(i.ring)
 	if atomic.LoadUint64(&taken.Time) != c.Death.Time {
 		death.stack.End = "none was taken: the signal was not seen to be delivered"
+		if atomic.LoadUint32(&c.Flags)&layout.RingFlagNoPayload != 0 {
+			death.stack.End = "none is there: payloads are off, or it was wiped when consent to them was withdrawn"
+		}
 		i.stack.Store(death)
 		return
 	}

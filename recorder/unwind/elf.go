@@ -18,7 +18,8 @@ const (
 	maxSections = 512
 	maxReads    = 100_000
 	maxRead     = 256 << 20 // bytes, in all
-	maxName     = 1024      // of a symbol
+	maxName     = 1024      // bytes of a symbol
+	maxShown    = 256       // bytes of a function's name
 )
 
 // ELF machines.

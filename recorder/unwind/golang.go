@@ -88,7 +88,7 @@ func (f *File) goFunction(address uint64) (fn goFunc, ok bool) {
 	if sizes > values.size {
 		return fn, false
 	}
-	fn.name, fn.start, fn.flags = printable(name, maxName), text+uint64(start), b[41]
+	fn.name, fn.start, fn.flags = printable(name, maxShown), text+uint64(start), b[41]
 	fn.sizes = region{offset: values.offset + sizes, size: values.size - sizes}
 	return fn, true
 }

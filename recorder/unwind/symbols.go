@@ -116,14 +116,14 @@ func (f *File) search(t symbolTable, addresses []uint64, found map[uint64]symbol
 func readable(name string) (text string) {
 	defer func() {
 		if recover() != nil { // of a name that was made to break the demangler
-			text = printable(name, maxName)
+			text = printable(name, maxShown)
 		}
 	}()
 	name, _, _ = strings.Cut(name, "@") // its version
 	if len(name) <= maxName {
 		name = demangle.Filter(name, demangle.NoParams, demangle.NoTemplateParams, demangle.MaxLength(maxDemangle))
 	}
-	return printable(name, maxName)
+	return printable(name, maxShown)
 }
 
 // printable keeps what somebody else named on one line, and short.
