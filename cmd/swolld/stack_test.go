@@ -246,7 +246,7 @@ int main(int argc, char **) { char c; puts("ready"); fflush(stdout); if (read(0,
 		write(t, filepath.Join(dir, "go.mod"), "module app\n\ngo 1.26\n")
 		write(t, filepath.Join(dir, "main.go"), `package main
 
-import ("fmt"; "os"; "runtime/debug"; "syscall")
+import ("fmt"; "os"; "runtime/debug"; "sync"; "syscall")
 
 type order struct{ items map[string]int }
 
@@ -262,8 +262,12 @@ func main() {
 	os.Stdin.Read(b[:])
 	syscall.Close(2) // what it says is long
 	debug.SetTraceback("crash")
+	if len(os.Args) > 1 { unlock() }
 	handle(len(os.Args))
 }
+
+//go:noinline
+func unlock() { var mu sync.Mutex; mu.Unlock(); fmt.Println() }
 `)
 		for _, strip := range []string{"", "-s -w"} {
 			app := filepath.Join(dir, "app"+strings.ReplaceAll(strip, " ", ""))
@@ -276,6 +280,9 @@ func main() {
 			s := s.in(t)
 			_, stack := s.crash("go"+strings.ReplaceAll(strip, " ", ""), app)
 			expectNames(t, stack, "main.(*order).add", "main.handle", "main.main", "runtime.main")
+			// The runtime leaves the goroutine's stack for the thread's own to die on.
+			_, stack = s.crash("go-thread"+strings.ReplaceAll(strip, " ", ""), app, "unlock")
+			expectNames(t, stack, "main.unlock", "main.main", "runtime.main")
 		}
 	})
 }

@@ -9,6 +9,7 @@
 package unwind
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/swoll-recorder/swoll/ringstore/layout"
@@ -147,6 +148,7 @@ type unwinder struct {
 	frames           []Frame
 	sure             int // index into sureness; it never rises
 	scans            int
+	climbed          int // links of the chain that are behind
 }
 
 // state are the registers of one frame.
@@ -186,8 +188,9 @@ func (u *unwinder) run() string {
 		}
 		sp, _ := s.get(u.sp)
 		up, _ := next.get(u.sp)
-		// Away from a signal's delivery, the stack only grows, and each frame has some.
-		if nextHow != BySignal && (up < sp || up == sp && len(u.frames) > 1) {
+		// The stack only grows, and each frame has some, but where it is left for another:
+		// by a signal's delivery, or along the chain of frame pointers.
+		if nextHow != BySignal && nextHow != ByFramePointer && (up < sp || up == sp && len(u.frames) > 1) {
 			return endLoop
 		}
 		s = next
@@ -466,9 +469,11 @@ func (u *unwinder) byFramePointer(s *state) (next state, how, end string) {
 	if !ok || u.mapping(ret) < 0 || u.behindCall(ret) == no {
 		return next, "", endUnknown
 	}
-	if sp, ok := s.get(u.sp); ok && at < sp {
-		return next, "", endUnknown
+	link := slices.IndexFunc(u.Chain, func(l Link) bool { return l.At == at })
+	if sp, ok := s.get(u.sp); ok && at < sp && link < u.climbed {
+		return next, "", endUnknown // only the chain as it was walked goes to other stacks
 	}
+	u.climbed = max(u.climbed, link+1)
 	next.known = s.known & (u.saved &^ (1 << u.fp))
 	next.regs = s.regs
 	if fp, ok := u.load(at); ok {
