@@ -218,6 +218,15 @@ func TestStackOfBuilds(t *testing.T) {
 		if !strings.Contains(text, "\nstack of thread ") || !strings.Contains(text, ", build id "+stack.Frames[at-1].BuildID+")\n") {
 			t.Errorf("explain does not show it:\n%s", text)
 		}
+		// A file of it tells the same on any machine.
+		file := filepath.Join(t.TempDir(), "snapshot.swoll")
+		s.mustCLI("export", s.snapshots("stripped")[0].ID, file)
+		for _, command := range []string{"explain", "show"} {
+			out, err := exec.Command(filepath.Join(built, "swoll-dump"), "--socket", "/nowhere", command, file).Output()
+			if err != nil || !strings.Contains(string(out), "stack of thread ") || !strings.Contains(string(out), " alpha+0x") {
+				t.Errorf("%s of a file: %v\n%s", command, err, out)
+			}
+		}
 	})
 	t.Run("C++", func(t *testing.T) {
 		t.Parallel()
