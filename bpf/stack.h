@@ -19,9 +19,6 @@ struct {
 	__type(value, struct swoll_stack);
 } stacks SEC(".maps");
 
-/* Set by the service before loading: bytes of stack memory, in whole pieces. */
-const volatile u32 limit_stack = SWOLL_STACK_MEMORY;
-
 struct dentry;
 struct qstr {
 	const unsigned char *name;
@@ -444,7 +441,7 @@ static long read_piece(u32 i, u64 *ctx)
 	struct swoll_stack *s = stack_at(ctx[0]);
 	u64 at = below((u64)i * SWOLL_STACK_PIECE, SWOLL_STACK_MEMORY - SWOLL_STACK_PIECE + 1);
 
-	if (!s || at >= limit_stack)
+	if (!s || at >= node.stack_limit)
 		return 1;
 	if (!bpf_probe_read_user(s->memory + at, SWOLL_STACK_PIECE, (void *)(s->base + at)))
 		s->pieces |= 1u << (i & 15);
@@ -555,7 +552,7 @@ int BPF_PROG(stack_at_death, int sig, struct kernel_siginfo *info, struct k_siga
 	/* An earlier death's were wiped by the service; of one that it has not seen whole,
 	 * mappings may be left, which hold what only the process's files are called. */
 	s->mappings = 0;
-	if (control->flags & SWOLL_NO_PAYLOAD || !control->limit_data || !limit_stack)
+	if (control->flags & SWOLL_NO_PAYLOAD || !control->limit_data || !node.stack_limit)
 		flags |= SWOLL_STACK_NO_PAYLOAD;
 	if (abi_of(task, 0) == 1)
 		flags |= SWOLL_STACK_COMPAT;

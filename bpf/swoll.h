@@ -342,7 +342,8 @@ struct swoll_node {
 	__u64 unarmed;	  /* containers that found the pool empty */
 	__u64 alerts_lost;
 	__u64 failed[8];  /* failed helpers, enum swoll_place */
-	__u64 spare[3];
+	__u64 stack_limit; /* bytes of stack memory taken at a death; 0: none. The service's */
+	__u64 spare[2];
 	__u32 filter[SWOLL_FILTER]; /* recorded cgroups by the low bits of their id */
 };
 enum swoll_place {

@@ -123,7 +123,8 @@ type SwollSwollNode struct {
 	Unarmed    uint64
 	AlertsLost uint64
 	Failed     [8]uint64
-	Spare      [3]uint64
+	StackLimit uint64
+	Spare      [2]uint64
 	Filter     [16384]uint32
 }
 
@@ -251,7 +252,6 @@ const (
 	SwollProgSysExit          = "sys_exit"
 	SwollVarCalls             = "calls"
 	SwollVarLimitData         = "limit_data"
-	SwollVarLimitStack        = "limit_stack"
 	SwollVarLimitString       = "limit_string"
 	SwollVarNode              = "node"
 	SwollVarRoutine           = "routine"
@@ -338,7 +338,6 @@ type SwollMapSpecs struct {
 type SwollVariableSpecs struct {
 	Calls         *ebpf.VariableSpec `ebpf:"calls"`
 	LimitData     *ebpf.VariableSpec `ebpf:"limit_data"`
-	LimitStack    *ebpf.VariableSpec `ebpf:"limit_stack"`
 	LimitString   *ebpf.VariableSpec `ebpf:"limit_string"`
 	Node          *ebpf.VariableSpec `ebpf:"node"`
 	Routine       *ebpf.VariableSpec `ebpf:"routine"`
@@ -402,7 +401,6 @@ func (m *SwollMaps) Close() error {
 type SwollVariables struct {
 	Calls         *ebpf.Variable `ebpf:"calls"`
 	LimitData     *ebpf.Variable `ebpf:"limit_data"`
-	LimitStack    *ebpf.Variable `ebpf:"limit_stack"`
 	LimitString   *ebpf.Variable `ebpf:"limit_string"`
 	Node          *ebpf.Variable `ebpf:"node"`
 	Routine       *ebpf.Variable `ebpf:"routine"`

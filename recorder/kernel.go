@@ -99,6 +99,7 @@ func (k *kernel) open(cfg Config, h hierarchy) error {
 				k.log.Warn("keeping the pinned rings; memory and ring size change with swolld --uninstall",
 					"rings", k.shape.Rings, "ringBytes", k.shape.Bytes)
 			}
+			k.limitStacks(cfg)
 			k.adopted = true
 			return nil
 		}
@@ -132,7 +133,6 @@ func (k *kernel) load(cfg Config, h hierarchy) error {
 		"shape":        shape,
 		"limit_data":   uint32(cfg.DataLimit),
 		"limit_string": uint32(cfg.StringLimit),
-		"limit_stack":  uint32(max(cfg.StackLimit, 0)),
 		"calls":        calls,
 		"variants":     variants,
 		"routine":      routineTable(),
@@ -155,6 +155,7 @@ func (k *kernel) load(cfg Config, h hierarchy) error {
 		return err
 	}
 	copy(k.node[layout.NodeAtShape:], unsafe.Slice((*byte)(unsafe.Pointer(&shape)), layout.SizeofShape))
+	k.limitStacks(cfg)
 	for i := range shape.Rings {
 		if err := k.maps["pool"].Update(nil, i, ebpf.UpdateAny); err != nil {
 			return fmt.Errorf("filling the pool of rings: %w", err)

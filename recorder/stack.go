@@ -38,6 +38,11 @@ func (k *kernel) stack(ring uint32) *layout.Stack {
 	return (*layout.Stack)(unsafe.Pointer(&k.stackBytes(ring)[0]))
 }
 
+// limitStacks tells the kernel side how much stack memory to take, also one that was adopted.
+func (k *kernel) limitStacks(cfg Config) {
+	atomic.StoreUint64(&k.nodeState().StackLimit, uint64(max(cfg.StackLimit, 0)))
+}
+
 // wipeStack removes the stack of a death from its slot, bytes and all.
 func (k *kernel) wipeStack(ring uint32) {
 	atomic.StoreUint64(&k.stack(ring).Time, 0)

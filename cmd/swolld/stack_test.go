@@ -403,7 +403,10 @@ func TestStackWithoutPayload(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			s := newService(t, test.flags...)
+			s := newService(t)
+			s.kill()
+			s.args = test.flags // they hold for a recorder that was adopted, too
+			s.start()
 			s.kill() // so that nobody wipes what is taken
 			if test.consent != 0 {
 				consents, err := ebpf.LoadPinnedMap(filepath.Join(s.pins, "recorder", "consents"), nil)

@@ -718,7 +718,8 @@ type Node struct {
 	Unarmed    uint64
 	AlertsLost uint64
 	Failed     [8]uint64
-	_          [3]uint64
+	StackLimit uint64
+	_          [2]uint64
 	Filter     [16384]uint32
 }
 
@@ -732,6 +733,7 @@ const (
 	NodeAtUnarmed    = 120
 	NodeAtAlertsLost = 128
 	NodeAtFailed     = 136
+	NodeAtStackLimit = 200
 	NodeAtFilter     = 224
 )
 
