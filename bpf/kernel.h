@@ -168,6 +168,9 @@ struct bpf_iter__task {
 struct pt_regs {
 	unsigned long bp, bx, r10, r9, r8, ax, cx, dx, si, di, orig_ax, ip, sp;
 } CO_RE;
+struct pt_regs___high {
+	unsigned long r11, r12, r13, r14, r15, flags;
+} CO_RE;
 #define TS_COMPAT 2
 #elif defined(__TARGET_ARCH_arm64)
 struct pt_regs {
@@ -176,6 +179,9 @@ struct pt_regs {
 	u64 pc;
 	u64 orig_x0;
 	s32 syscallno;
+} CO_RE;
+struct pt_regs___high {
+	u64 pstate;
 } CO_RE;
 #define TIF_32BIT 22
 #else

@@ -2026,6 +2026,8 @@ static __always_inline void filtered(struct swoll_task *st, struct task_struct *
 	write_odd_call(st, 0, ODD_NOT_MADE);
 }
 
+#include "stack.h"
+
 SEC("tp_btf/sched_process_exit")
 int BPF_PROG(sched_process_exit, struct task_struct *p)
 {
@@ -2428,6 +2430,8 @@ struct swoll_types {
 	enum swoll_watch_kubepods watch_kubepods;
 	enum swoll_task_flag task_flag;
 	enum swoll_none none;
+	enum swoll_mapping_flag mapping_flag;
+	enum swoll_stack_flag stack_flag;
 	enum swoll_call_flag call_flag;
 	enum swoll_capture_how capture_how;
 	enum swoll_capture_rule_flag capture_rule_flag;
@@ -2452,6 +2456,7 @@ struct swoll_types {
 	struct swoll_alert alert;
 	struct swoll_task task;
 	struct swoll_running running;
+	struct swoll_stack stack;
 	struct swoll_call call;
 	struct swoll_variant variant;
 	struct swoll_uring_key uring_key;

@@ -37,6 +37,14 @@ enum swoll_sizes {
 	SWOLL_LIMITS = 32,	   /* limits that calls may have of their own, and 0: none */
 	SWOLL_RULE_LIMIT = 3,	   /* shift, in swoll_capture_rule.arg: number of the limit of
 				    * the call's data buffers; 0: it has none of its own */
+	SWOLL_STACK_MEMORY = 16384, /* bytes of stack memory taken at a death, at most */
+	SWOLL_STACK_PIECE = 1024,  /* it is read, or not, in pieces of that many bytes */
+	SWOLL_STACK_FRAMES = 96,   /* frames of the frame-pointer chain */
+	SWOLL_STACK_MAPPINGS = 24, /* executable mappings that a stack refers to */
+	SWOLL_STACK_AREAS = 48,	   /* mappings looked up, executable or not */
+	SWOLL_STACK_REGS = 34,	   /* registers */
+	SWOLL_STACK_PATH = 192,	   /* bytes of a mapped file's path */
+	SWOLL_STACK_ID = 20,	   /* bytes of a build id, at most */
 	SWOLL_CAPTURE_ARG = 7,	   /* the argument, in swoll_capture.arg */
 	SWOLL_CAPTURE_CAP = 3,	   /* shift: the bits above are eighths of the most bytes of
 				    * each iovec that were gathered; 0: as far as they go */
@@ -439,7 +447,8 @@ struct swoll_node {
 	__u32 turns;	  /* the last turn that was given to a set of programs, from 1 */
 	__u32 handover;	  /* 1: an event may just be seen by two sets, of which the first has
 			   * recorded it */
-	__u64 fold;	  /* 1: runs of the same call are folded */
+	__u32 fold;	  /* 1: runs of the same call are folded */
+	__u32 stack_limit; /* bytes of stack memory taken at a death; 0: none. The service's */
 	__u32 filter[SWOLL_FILTER]; /* recorded cgroups by the low bits of their id */
 };
 enum swoll_place {
@@ -562,6 +571,67 @@ struct swoll_running {
 	__u32 uid;
 	__u32 gid;
 	char comm[SWOLL_COMM];
+};
+
+/*
+ * The user stack of a thread that dies by a signal: one slot for each ring, in a map of
+ * its own, numbered as the rings are. Written by the dying thread alone; whole once `time` is that of the ring's death.
+ */
+struct swoll_frame {
+	__u64 at;	/* where the frame pointer pointed */
+	__u64 address;	/* the return address there, at + 8; it is executable */
+};
+/* An executable mapping that an address of the stack is in. */
+struct swoll_mapping {
+	__u64 start;
+	__u64 end;
+	__u64 offset;	/* of the file, bytes, at `start` */
+	__u64 inode;	/* of the file as its file system has it; 0: there is no file */
+	__u64 user_inode; /* as its user sees it: overlayfs has inodes of its own */
+	__u32 device;	/* as the kernel has it: major << 20 | minor */
+	__u32 user_device;
+	__u64 size;	/* of the file, bytes */
+	__u32 flags;	/* enum swoll_mapping_flag */
+	__u32 id_len;	/* bytes of the build id; 0: not found */
+	__u8 id[SWOLL_STACK_ID];
+	__u32 path_len;	/* bytes of `path` in use */
+	/* The names on the way from the file up to the root that its process has, each with
+	 * its NUL. */
+	char path[SWOLL_STACK_PATH];
+};
+enum swoll_mapping_flag {
+	SWOLL_MAPPING_VDSO = 1,
+	SWOLL_MAPPING_CUT = 2,	/* the path's uppermost names are missing */
+	SWOLL_MAPPING_UNLINKED = 4, /* the file had no name any more */
+};
+/* A mapping of any kind that was looked up. */
+struct swoll_area {
+	__u64 start;	/* the lowest bit: it is executable */
+	__u64 end;
+};
+struct swoll_stack {
+	__u64 time;	/* swoll_death.time that it belongs to, set last; 0: there is none */
+	__u32 tid;
+	__u32 flags;	/* enum swoll_stack_flag */
+	__u64 base;	/* the address of memory[0] */
+	__u32 pieces;	/* bit n: the n-th piece of `memory` was read */
+	__u32 frames;	/* of `frame`, in use */
+	__u32 mappings; /* of `mapping`, in use */
+	__u32 areas;	/* of `area`, in use */
+	__u32 finds;	/* how often a mapping was looked up */
+	__u32 pad;
+	__u64 known;	/* bit n: regs[n] is known */
+	/* Numbered as in DWARF, then ip (x86: 16; arm64: 32), and flags. */
+	__u64 regs[SWOLL_STACK_REGS];
+	struct swoll_frame frame[SWOLL_STACK_FRAMES];
+	struct swoll_mapping mapping[SWOLL_STACK_MAPPINGS];
+	struct swoll_area area[SWOLL_STACK_AREAS];
+	__u8 memory[SWOLL_STACK_MEMORY];
+};
+enum swoll_stack_flag {
+	SWOLL_STACK_NO_PAYLOAD = 1, /* no memory, no registers but addresses: payloads are off */
+	SWOLL_STACK_COMPAT = 2,	    /* a 32-bit process: of it just the registers are known */
+	SWOLL_STACK_FULL = 4,	    /* there were more mappings than places for them */
 };
 
 /* The call table: what the kernel side must know of one call. */

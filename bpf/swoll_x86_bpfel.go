@@ -131,7 +131,8 @@ type SwollSwollNode struct {
 	Programs   uint64
 	Turns      uint32
 	Handover   uint32
-	Fold       uint64
+	Fold       uint32
+	StackLimit uint32
 	Filter     [16384]uint32
 }
 
@@ -152,6 +153,49 @@ type SwollSwollShape struct {
 		Mask   uint32
 		Shared uint32
 	}
+}
+
+type SwollSwollStack struct {
+	_        structs.HostLayout
+	Time     uint64
+	Tid      uint32
+	Flags    uint32
+	Base     uint64
+	Pieces   uint32
+	Frames   uint32
+	Mappings uint32
+	Areas    uint32
+	Finds    uint32
+	Pad      uint32
+	Known    uint64
+	Regs     [34]uint64
+	Frame    [96]struct {
+		_       structs.HostLayout
+		At      uint64
+		Address uint64
+	}
+	Mapping [24]struct {
+		_          structs.HostLayout
+		Start      uint64
+		End        uint64
+		Offset     uint64
+		Inode      uint64
+		UserInode  uint64
+		Device     uint32
+		UserDevice uint32
+		Size       uint64
+		Flags      uint32
+		IdLen      uint32
+		Id         [20]uint8
+		PathLen    uint32
+		Path       [192]int8
+	}
+	Area [48]struct {
+		_     structs.HostLayout
+		Start uint64
+		End   uint64
+	}
+	Memory [16384]uint8
 }
 
 type SwollSwollTask struct {
@@ -275,6 +319,7 @@ const (
 	SwollMapRings                = "rings"
 	SwollMapScratches            = "scratches"
 	SwollMapSenders              = "senders"
+	SwollMapStacks               = "stacks"
 	SwollMapTasks                = "tasks"
 	SwollMapUringCaptures        = "uring_captures"
 	SwollMapUringListings        = "uring_listings"
@@ -296,6 +341,7 @@ const (
 	SwollProgSchedProcessFork    = "sched_process_fork"
 	SwollProgSignalDeliver       = "signal_deliver"
 	SwollProgSignalGenerate      = "signal_generate"
+	SwollProgStackAtDeath        = "stack_at_death"
 	SwollProgSysEnter            = "sys_enter"
 	SwollProgSysExit             = "sys_exit"
 	SwollProgUringRunning        = "uring_running"
@@ -368,6 +414,7 @@ type SwollProgramSpecs struct {
 	SchedProcessFork    *ebpf.ProgramSpec `ebpf:"sched_process_fork"`
 	SignalDeliver       *ebpf.ProgramSpec `ebpf:"signal_deliver"`
 	SignalGenerate      *ebpf.ProgramSpec `ebpf:"signal_generate"`
+	StackAtDeath        *ebpf.ProgramSpec `ebpf:"stack_at_death"`
 	SysEnter            *ebpf.ProgramSpec `ebpf:"sys_enter"`
 	SysExit             *ebpf.ProgramSpec `ebpf:"sys_exit"`
 	UringRunning        *ebpf.ProgramSpec `ebpf:"uring_running"`
@@ -385,6 +432,7 @@ type SwollMapSpecs struct {
 	Rings         *ebpf.MapSpec `ebpf:"rings"`
 	Scratches     *ebpf.MapSpec `ebpf:"scratches"`
 	Senders       *ebpf.MapSpec `ebpf:"senders"`
+	Stacks        *ebpf.MapSpec `ebpf:"stacks"`
 	Tasks         *ebpf.MapSpec `ebpf:"tasks"`
 	UringCaptures *ebpf.MapSpec `ebpf:"uring_captures"`
 	UringListings *ebpf.MapSpec `ebpf:"uring_listings"`
@@ -437,6 +485,7 @@ type SwollMaps struct {
 	Rings         *ebpf.Map `ebpf:"rings"`
 	Scratches     *ebpf.Map `ebpf:"scratches"`
 	Senders       *ebpf.Map `ebpf:"senders"`
+	Stacks        *ebpf.Map `ebpf:"stacks"`
 	Tasks         *ebpf.Map `ebpf:"tasks"`
 	UringCaptures *ebpf.Map `ebpf:"uring_captures"`
 	UringListings *ebpf.Map `ebpf:"uring_listings"`
@@ -455,6 +504,7 @@ func (m *SwollMaps) Close() error {
 		m.Rings,
 		m.Scratches,
 		m.Senders,
+		m.Stacks,
 		m.Tasks,
 		m.UringCaptures,
 		m.UringListings,
@@ -499,6 +549,7 @@ type SwollPrograms struct {
 	SchedProcessFork    *ebpf.Program `ebpf:"sched_process_fork"`
 	SignalDeliver       *ebpf.Program `ebpf:"signal_deliver"`
 	SignalGenerate      *ebpf.Program `ebpf:"signal_generate"`
+	StackAtDeath        *ebpf.Program `ebpf:"stack_at_death"`
 	SysEnter            *ebpf.Program `ebpf:"sys_enter"`
 	SysExit             *ebpf.Program `ebpf:"sys_exit"`
 	UringRunning        *ebpf.Program `ebpf:"uring_running"`
@@ -521,6 +572,7 @@ func (p *SwollPrograms) Close() error {
 		p.SchedProcessFork,
 		p.SignalDeliver,
 		p.SignalGenerate,
+		p.StackAtDeath,
 		p.SysEnter,
 		p.SysExit,
 		p.UringRunning,

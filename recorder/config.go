@@ -38,6 +38,9 @@ type Config struct {
 	// or of a group or class of calls. Where several limits concern a buffer, the smallest
 	// holds.
 	PayloadCalls map[string]int
+	// StackLimit is how many bytes of its stack's memory a thread that dies by a signal is
+	// asked for, to unwind it: at most, and by default (0), 16 KiB. Negative: none.
+	StackLimit int64
 	// NoFold lets every call have a record of its own; else a run of the same call, with
 	// the same result, is one with a count.
 	NoFold bool
@@ -95,6 +98,9 @@ func (c Config) withDefaults() (Config, error) {
 	if c.DataLimit == 0 {
 		c.DataLimit = 64
 	}
+	if c.StackLimit == 0 {
+		c.StackLimit = layout.SizesStackMemory
+	}
 	if c.StringLimit == 0 {
 		c.StringLimit = 256
 	}
@@ -117,6 +123,8 @@ func (c Config) withDefaults() (Config, error) {
 		return c, fmt.Errorf("data limit of %d bytes: must be 8 to %d, or 0 for none", c.DataLimit, layout.SizesMaxLimit)
 	case c.StringLimit < 8 || c.StringLimit > layout.SizesMaxLimit:
 		return c, fmt.Errorf("string limit of %d bytes: must be 8 to %d", c.StringLimit, layout.SizesMaxLimit)
+	case c.StackLimit > layout.SizesStackMemory:
+		return c, fmt.Errorf("stack limit of %d bytes: must be at most %d", c.StackLimit, layout.SizesStackMemory)
 	case c.KeepExited < 0:
 		return c, fmt.Errorf("keeping exited containers for %v: must not be negative", c.KeepExited)
 	case c.SnapshotMaxBytes < 0 || c.SnapshotKeep < 0 || c.SnapshotsPerHour < 0:

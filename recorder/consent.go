@@ -323,6 +323,8 @@ func (r *Recorder) applyPayload(list []*instance, again bool) error {
 			var ring *ringstore.Ring
 			if ring, err = ringstore.NewRing(r.k.ring(s.ring), r.k.shape); err == nil {
 				n := ring.Scrub(func(c ringstore.CaptureOf) bool { return c.Len > s.most && isPayload(c) })
+				r.k.wipeStack(s.ring)
+				s.stack.Store(nil)
 				r.log.Debug("took the bytes of data buffers out", "container", s.String(), "captures", n)
 			}
 		}

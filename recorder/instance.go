@@ -38,8 +38,9 @@ type instance struct {
 	saving  sync.RWMutex // read-held from the copy of a snapshot until it is saved; before mu
 	leaving sync.Mutex   // one frees it at a time
 
-	handled atomic.Uint64 // time of the last death that was dealt with
-	ended   atomic.Bool   // the collection of containers was told of its end
+	stack   atomic.Pointer[deadStack] // of the last death, unwound
+	handled atomic.Uint64             // time of the last death that was dealt with
+	ended   atomic.Bool               // the collection of containers was told of its end
 
 	// Only the recorder's loop uses these.
 	retry time.Time // when to try again to save a death
@@ -198,6 +199,7 @@ func (r *Recorder) metaOf(i *instance, c *layout.Ring) *ringstore.Meta {
 		WallOffset: r.wallOffset(),
 		PageSize:   os.Getpagesize(),
 		Notes:      i.allNotes(),
+		Stack:      i.stackOf(&c.Death),
 
 		UringUnseen: !r.k.uring.sees(),
 	}

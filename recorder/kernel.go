@@ -35,13 +35,14 @@ const (
 	runningProg = "running"
 )
 
-var mapNames = []string{"rings", "tasks", "cgroups", "watches", "consents", "pool", "alerts", "scratches", "listings", "senders",
+var mapNames = []string{"rings", "stacks", "tasks", "cgroups", "watches", "consents", "pool", "alerts", "scratches", "listings", "senders",
 	uringOps, uringCaptures, "uring_works", "uring_listings", nodeMap}
 
-// The order in which programs are attached. Arming comes last: no ring is handed out
+// The order in which programs are attached. Those on one tracepoint run in this order:
+// stack_at_death looks at what signal_deliver found. Arming comes last: no ring is handed out
 // before everything that fills and retires it is in place.
 var attachOrder = []string{
-	"sys_exit", "sys_enter", "sched_process_exit", "signal_deliver", "signal_generate",
+	"sys_exit", "sys_enter", "sched_process_exit", "signal_deliver", "stack_at_death", "signal_generate",
 	"sched_process_exec", "sched_process_fork", "cgroup_rmdir", "cgroup_mkdir",
 }
 
@@ -56,6 +57,7 @@ type kernel struct {
 	iter    *link.Iter
 	uring   uring
 	rings   []byte // all rings, mapped
+	stacks  []byte // a struct swoll_stack for each, mapped
 	node    []byte // struct swoll_node, mapped
 	lock    *os.File
 	listing sync.Mutex // held while the task iterator runs
@@ -126,6 +128,7 @@ func (k *kernel) adoptOrLoad(cfg Config, h hierarchy) error {
 	}
 	k.adopted = true
 	k.setFold(!cfg.NoFold)
+	k.limitStacks(cfg)
 	return k.renew(cfg, found.disturbed)
 }
 
@@ -178,6 +181,7 @@ func (k *kernel) build(cfg Config, h hierarchy) error {
 	node.Turns, node.Programs = first, hash
 	atomic.StoreUint64(&node.Generation, first<<layout.SizesTurn)
 	k.setFold(!cfg.NoFold)
+	k.limitStacks(cfg)
 	for i := range shape.Rings {
 		if err := k.maps["pool"].Update(nil, i, ebpf.UpdateAny); err != nil {
 			return fmt.Errorf("filling the pool of rings: %w", err)
@@ -203,6 +207,7 @@ func (k *kernel) specFor(cfg Config, turn uint64) (*ebpf.CollectionSpec, uint64,
 	}
 	spec.Maps["rings"].ValueSize = k.shape.Bytes
 	spec.Maps["rings"].MaxEntries = k.shape.Rings
+	spec.Maps["stacks"].MaxEntries = k.shape.Rings
 	spec.Maps["pool"].MaxEntries = k.shape.Rings
 	spec.Maps["cgroups"].MaxEntries = max(16384, 4*k.shape.Rings)
 	limits, err := cfg.captureLimits()
@@ -259,7 +264,7 @@ func (k *kernel) attach(coll *ebpf.Collection) error {
 	return nil
 }
 
-// mapMemory maps the rings and the node state.
+// mapMemory maps the rings, the node state and, where there are any, the stacks.
 func (k *kernel) mapMemory() (err error) {
 	const rw = unix.PROT_READ | unix.PROT_WRITE
 	size := int(k.shape.Bytes) * int(k.shape.Rings)
@@ -268,6 +273,13 @@ func (k *kernel) mapMemory() (err error) {
 	}
 	if k.node, err = unix.Mmap(k.maps[nodeMap].FD(), 0, int(k.maps[nodeMap].ValueSize()), rw, unix.MAP_SHARED); err != nil {
 		return fmt.Errorf("mapping the node state: %w", err)
+	}
+	stacks := k.maps["stacks"]
+	if stacks == nil {
+		return nil // an older recorder's
+	}
+	if k.stacks, err = unix.Mmap(stacks.FD(), 0, int(stacks.ValueSize())*int(k.shape.Rings), rw, unix.MAP_SHARED); err != nil {
+		return fmt.Errorf("mapping the stacks of the dying: %w", err)
 	}
 	return nil
 }
@@ -391,11 +403,11 @@ func (k *kernel) recordedInto(ring uint32, life uint64) (ids []uint64, err error
 // setFold says whether runs of the same call are folded from now on. Where that changes,
 // threads forget what they called last: it may not be what they called last any more.
 func (k *kernel) setFold(on bool) {
-	var fold uint64
+	var fold uint32
 	if on {
 		fold = 1
 	}
-	if atomic.SwapUint64(&k.nodeState().Fold, fold) != fold {
+	if atomic.SwapUint32(&k.nodeState().Fold, fold) != fold {
 		k.invalidate()
 	}
 }
@@ -409,6 +421,7 @@ func (k *kernel) free(ring uint32) error {
 		k.forgetOperations(ring)
 	}
 	clear(k.ring(ring))
+	clear(k.stackBytes(ring))
 	if err := k.maps["pool"].Update(nil, ring, ebpf.UpdateAny); err != nil {
 		return fmt.Errorf("returning ring %d to the pool: %w", ring, err)
 	}
@@ -447,10 +460,13 @@ func (k *kernel) close() {
 	if k.rings != nil {
 		_ = unix.Munmap(k.rings)
 	}
+	if k.stacks != nil {
+		_ = unix.Munmap(k.stacks)
+	}
 	if k.node != nil {
 		_ = unix.Munmap(k.node)
 	}
-	k.rings, k.node, k.links, k.iter = nil, nil, nil, nil
+	k.rings, k.stacks, k.node, k.links, k.iter = nil, nil, nil, nil, nil
 	k.closeMaps()
 	for _, old := range k.predecessors {
 		old.close()

@@ -14,6 +14,12 @@ type limits struct {
 	of      map[identity]*rate.Limiter
 }
 
+// exhausted tells whether allow would refuse one.
+func (l *limits) exhausted(id identity, now time.Time) bool {
+	lim := l.of[id.lives()]
+	return lim != nil && lim.TokensAt(now) < 1
+}
+
 // allow tells whether one more may be saved now, and counts it.
 func (l *limits) allow(id identity, now time.Time) bool {
 	id = id.lives()

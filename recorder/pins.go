@@ -170,6 +170,9 @@ func (k *kernel) openPinned(dir string, names []string) error {
 	if k.shape.Bytes != k.maps["rings"].ValueSize() || k.shape.Rings != k.maps["rings"].MaxEntries() {
 		return errors.New("its shape contradicts itself")
 	}
+	if stacks := k.maps["stacks"]; stacks != nil && (stacks.MaxEntries() != k.shape.Rings || stacks.ValueSize() != layout.SizeofStack) {
+		return errors.New("its stacks are not those of its shape")
+	}
 	if err := k.mapMemory(); err != nil {
 		return err
 	}

@@ -58,6 +58,7 @@ type Recorder struct {
 	names     names
 	consents  consents
 	turns     turns
+	unwinding atomic.Int32          // stacks whose files are being read
 	leftOut   atomic.Bool           // a container that runs found no free ring
 	failure   atomic.Pointer[error] // why nothing is recorded
 	offset    atomic.Int64          // see wallOffset
@@ -550,6 +551,11 @@ func (r *Recorder) attend(i *instance) time.Duration {
 	if atomic.LoadUint64(&c.Death.Ready) == 0 || c.Death.Time == i.handled.Load() {
 		return tick
 	}
+	// The container's files may be gone any moment. What is not going to be saved is not
+	// worth the work.
+	if !r.limits.exhausted(i.who().identity, time.Now()) {
+		r.unwindDeath(i)
+	}
 	if atomic.LoadUint64(&c.Death.Done) == 0 {
 		if left := deathWait - time.Duration(monotonic()-int64(c.Death.Time)); left > 0 {
 			return left
@@ -618,6 +624,9 @@ func byDeletion(d *layout.Death, k *known) bool {
 // cgroup is recorded again.
 func (r *Recorder) dealtWith(i *instance) {
 	c := r.k.control(i.ring)
+	i.saving.RLock() // not while consent is being withdrawn
+	r.k.wipeStack(i.ring)
+	i.saving.RUnlock()
 	i.handled.Store(c.Death.Time)
 	atomic.StoreUint64(&c.Handled, c.Death.Time) // for the next service
 	i.tries, i.retry = 0, time.Time{}

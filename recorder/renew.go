@@ -88,7 +88,7 @@ func (k *kernel) renew(cfg Config, disturbed bool) error {
 	}
 	for ring := range k.shape.Rings {
 		if c := k.control(ring); atomic.LoadUint64(&c.Life) != 0 {
-			c.LimitData, c.LimitString = uint32(cfg.DataLimit), uint32(cfg.StringLimit)
+			c.LimitData, c.LimitString = uint32(max(cfg.DataLimit, 0)), uint32(cfg.StringLimit)
 		}
 	}
 	k.log.Info("replaced the pinned programs by those of this version and these flags; the rings stay", "turn", turn, "loading", loaded.Round(time.Millisecond), "handover", (time.Since(began) - loaded).Round(time.Millisecond))

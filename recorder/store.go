@@ -225,6 +225,7 @@ func (s *store) save(meta *ringstore.Meta, img *ringstore.Image) (api.Snapshot, 
 	if meta.Reason == "" {
 		meta.Reason = v.Summary
 	}
+	v.Stack = nil // it stands beside the verdict
 	text, err := json.Marshal(v)
 	if err != nil {
 		return api.Snapshot{}, fmt.Errorf("the verdict of a snapshot: %w", err)

@@ -32,6 +32,7 @@ type Meta struct {
 	WallOffset int64  `json:"wallOffset"`
 	PageSize   int    `json:"pageSize,omitempty"` // of the kernel, bytes; 0: not known
 	Death      *Death `json:"death,omitempty"`
+	Stack      *Stack `json:"stack,omitempty"` // of the thread that died by a signal
 	// Deletion is when the pod was asked to go away; nil: it was not, or nobody said so.
 	Deletion *time.Time `json:"deletion,omitempty"`
 	// Deleted says that the death was a part of it: a container runtime's signal.

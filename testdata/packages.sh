@@ -3,7 +3,7 @@
 # The tests run real programs, beside the real strace; users need none of this.
 set -eu
 
-packages="gcc gcc-multilib g++ libc6-dev linux-libc-dev strace python3 curl git tar coreutils findutils dash util-linux
+packages="gcc gcc-multilib g++ gdb libc6-dev linux-libc-dev strace python3 curl git tar coreutils findutils dash util-linux
 	bash mawk gzip grep make nginx-light nodejs perl redis-server sed sqlite3
 	clang llvm libbpf-dev
 	containerd runc containernetworking-plugins busybox-static iproute2

@@ -53,7 +53,7 @@ type usageError struct{ error }
 func newCommand(service func(context.Context, *options) error) *cobra.Command {
 	o := &options{
 		recorder: recorder.Config{
-			Memory: 256 << 20, RingSize: 1 << 20, DataLimit: 64, StringLimit: 256,
+			Memory: 256 << 20, RingSize: 1 << 20, DataLimit: 64, StringLimit: 256, StackLimit: 16 << 10,
 			SnapshotMaxBytes: 1 << 30, SnapshotKeep: 8, SnapshotsPerHour: 60, KeepExited: time.Hour,
 		},
 		kubernetes:  true,
@@ -101,7 +101,7 @@ so on. The flag beats the environment. Sizes are numbers of bytes, or like 512Ki
 	f.Var((*permission)(&o.groupPermit), "socket-group-permit", "what members of the socket's group may do: none, read (list, dump, explain), write (all)")
 	f.StringVar(&c.StateDir, "state-dir", "/var/lib/swoll", "`directory` of the snapshots")
 	f.StringVar(&c.PinDir, "pin-dir", "/sys/fs/bpf/swoll", "`directory` below a bpffs where the recorder is pinned; empty: recording ends with the service")
-	f.Var((*byteSize)(&c.Memory), "memory", "ring memory of the node")
+	f.Var((*byteSize)(&c.Memory), "memory", "ring memory of the node; 25 KiB for each ring come on top, for stacks of the dying")
 	f.Var((*byteSize)(&c.RingSize), "ring-size", "ring memory of one container")
 	f.StringSliceVar(&c.WatchCgroups, "watch-cgroup", nil, "`directory` of cgroups: each one made in it is a container; one named kubepods, kubepods.slice or kubelet-kubepods.slice holds pods, as the kubelet makes them; repeatable (default: kubepods, as found)")
 	f.DurationVar(&c.KeepExited, "keep-exited", c.KeepExited, "how `long` the ring of a container that is gone is kept, while there are others")
@@ -111,6 +111,7 @@ so on. The flag beats the environment. Sizes are numbers of bytes, or like 512Ki
 	f.Var((*dataLimit)(&c.DataLimit), "data-limit", "`bytes` kept of what a call reads or writes; 0: none, not even of what is written to standard error")
 	f.Var((*count)(&c.StringLimit), "string-limit", "`bytes` kept of a path or another string, and of what is written to standard error")
 	f.StringToIntVar(&c.PayloadCalls, "payload-calls", nil, "`NAME=BYTES,...`: what is kept at most of what these calls read or write; NAME is a call, or a group or class of them, as dump -o json names it; repeatable; the smallest limit holds")
+	f.Var((*stackLimit)(&c.StackLimit), "stack-limit", "memory taken of the stack of a thread that a signal kills, to unwind it; 0: none")
 	f.BoolVar(&o.fold, "fold", o.fold, "keep a run of the same call, with the same arguments and result, as one record with a count")
 	f.StringVar(&o.redact, "redact", o.redact, "what is masked in dumps and snapshots: default (what looks like a secret), none, or a `file` of regular expressions to mask as well, one a line")
 	f.Var((*byteSize)(&c.SnapshotMaxBytes), "snapshot-max-bytes", "what all snapshots may take")
@@ -161,6 +162,26 @@ func fromEnvironment(flags *pflag.FlagSet) error {
 	})
 	return err
 }
+
+// stackLimit is a byteSize that may be none: then it is below 0, as recorder.Config has it.
+type stackLimit int64
+
+func (l *stackLimit) String() string {
+	if *l < 0 {
+		return "0"
+	}
+	return (*byteSize)(l).String()
+}
+
+func (l *stackLimit) Set(s string) error {
+	if s == "0" {
+		*l = -1
+		return nil
+	}
+	return (*byteSize)(l).Set(s)
+}
+
+func (l *stackLimit) Type() string { return "size" }
 
 // byteSize is a flag that holds a number of bytes.
 type byteSize int64

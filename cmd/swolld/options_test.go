@@ -57,7 +57,7 @@ func TestOptions(t *testing.T) {
 			recorder: recorder.Config{
 				PinDir: "/sys/fs/bpf/swoll", StateDir: "/var/lib/swoll", Memory: 256 << 20, RingSize: 1 << 20,
 				WatchCgroups: []string{}, DataLimit: 64, StringLimit: 256, SnapshotMaxBytes: 1 << 30, SnapshotKeep: 8,
-				SnapshotsPerHour: 60, KeepExited: time.Hour, PayloadCalls: map[string]int{},
+				SnapshotsPerHour: 60, KeepExited: time.Hour, PayloadCalls: map[string]int{}, StackLimit: 16 << 10,
 			},
 			kubernetes: true, redact: "default", fold: true,
 			socket: "/run/swoll/swoll.sock", groupPermit: api.PermitWrite, logLevel: "info", logFormat: "text",
@@ -75,12 +75,12 @@ func TestOptions(t *testing.T) {
 		{
 			name: "flags",
 			args: []string{"--socket=/s", "--socket-group=wheel", "--socket-group-permit=read", "--state-dir=/d", "--pin-dir=",
-				"--memory=8MiB", "--ring-size=128KiB", "--watch-cgroup=/a", "--watch-cgroup=/b,/c", "--data-limit=8", "--string-limit=9",
+				"--memory=8MiB", "--ring-size=128KiB", "--watch-cgroup=/a", "--watch-cgroup=/b,/c", "--data-limit=8", "--string-limit=9", "--stack-limit=0",
 				"--snapshot-max-bytes=5GiB", "--snapshot-keep=3", "--snapshots-per-hour=7", "--keep-exited=5m",
 				"--payload-calls=read=0,write=256", "--payload-calls", "Network=16", "--redact=none", "--fold=false", "--cri=none", "--kubernetes=false", "--kubeconfig=/k", "--node-name=n", "--uninstall", "--log-level=debug", "--log-format=json"},
 			want: &options{
 				recorder: recorder.Config{StateDir: "/d", Memory: 8 << 20, RingSize: 128 << 10, WatchCgroups: []string{"/a", "/b", "/c"},
-					DataLimit: 8, StringLimit: 9, SnapshotMaxBytes: 5 << 30, SnapshotKeep: 3, SnapshotsPerHour: 7, KeepExited: 5 * time.Minute, NodeName: "n",
+					DataLimit: 8, StringLimit: 9, StackLimit: -1, SnapshotMaxBytes: 5 << 30, SnapshotKeep: 3, SnapshotsPerHour: 7, KeepExited: 5 * time.Minute, NodeName: "n",
 					PayloadCalls: map[string]int{"read": 0, "write": 256, "Network": 16}, NoFold: true},
 				redact: "none", cri: "none", kubeconfig: "/k",
 				socket: "/s", socketGroup: "wheel", groupPermit: api.PermitRead, uninstall: true, logLevel: "debug", logFormat: "json",
@@ -129,6 +129,7 @@ func TestUsage(t *testing.T) {
 		{args: []string{"--memory=many"}},
 		{args: []string{"--data-limit=-1"}},
 		{args: []string{"--payload-calls=read"}},
+		{args: []string{"--stack-limit=-1"}},
 		{args: []string{"--snapshot-keep=-1"}},
 		{args: []string{"--log-level=loud"}},
 		{args: []string{"--log-format=xml"}},

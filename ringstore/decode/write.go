@@ -137,7 +137,8 @@ func CheckFormat(format string) error {
 // Write writes the wanted events of histories, merged by time. In text each history's
 // Header comes first, and with f.All a line `# complete from here` stands where the
 // complete part of all of them begins; f.Last counts lines there, so events that strace
-// has no line for do not count.
+// has no line for do not count. The stack of a thread that died stands below the header; in
+// JSON, where no calls are chosen, it comes last, as an object whose "event" is "stack".
 func Write(w io.Writer, format string, hs []*ringstore.History, f Filter) error {
 	if format == Perfetto {
 		return writePerfetto(w, hs, f)
@@ -167,6 +168,9 @@ func Write(w io.Writer, format string, hs []*ringstore.History, f Filter) error 
 	if isText && !f.NoHeader {
 		for _, h := range hs {
 			out.Write(appendHeader(line[:0], h))
+			if h.Meta.Stack != nil {
+				WriteStack(out, "# ", h.Meta.Stack, 0)
+			}
 		}
 	}
 	var split *splitter
@@ -233,6 +237,15 @@ func Write(w io.Writer, format string, hs []*ringstore.History, f Filter) error 
 	}
 	for _, g := range gaps {
 		out.Write(g.line)
+	}
+	if format == JSON && len(f.Syscalls) == 0 {
+		for _, h := range hs {
+			if s := h.Meta.Stack; s != nil {
+				if err := writeStackJSON(out, &h.Meta); err != nil {
+					return err
+				}
+			}
+		}
 	}
 	return out.Flush()
 }

@@ -232,6 +232,13 @@ var LostNames = [...]string{
 	6: "death",
 }
 
+// Enum swoll_mapping_flag.
+const (
+	MappingFlagVdso     = 1
+	MappingFlagCut      = 2
+	MappingFlagUnlinked = 4
+)
+
 // Enum swoll_none.
 const (
 	NoneNoOpcode = 255
@@ -299,33 +306,48 @@ const (
 
 // Enum swoll_sizes.
 const (
-	SizesLayout       = 5
-	SizesPage         = 4096
-	SizesPageHead     = 64
-	SizesRecordHead   = 28
-	SizesSlotsAt      = 1024
-	SizesSlot         = 128
-	SizesName         = 128
-	SizesComm         = 16
-	SizesCapture      = 832
-	SizesCaptureStart = 448
-	SizesCaptureHead  = 4
-	SizesCallCaptures = 10
-	SizesCalls        = 1024
-	SizesVariantRows  = 512
-	SizesVariants     = 1024
-	SizesFilter       = 16384
-	SizesErrnos       = 4096
-	SizesMaxLimit     = 380
-	SizesPiece        = 128
-	SizesPieceMin     = 32
-	SizesGaps         = 4
-	SizesTurn         = 48
-	SizesLimits       = 32
-	SizesRuleLimit    = 3
-	SizesCaptureArg   = 7
-	SizesCaptureCap   = 3
-	SizesUringArgs    = 8
+	SizesLayout        = 5
+	SizesPage          = 4096
+	SizesPageHead      = 64
+	SizesRecordHead    = 28
+	SizesSlotsAt       = 1024
+	SizesSlot          = 128
+	SizesName          = 128
+	SizesComm          = 16
+	SizesCapture       = 832
+	SizesCaptureStart  = 448
+	SizesCaptureHead   = 4
+	SizesCallCaptures  = 10
+	SizesCalls         = 1024
+	SizesVariantRows   = 512
+	SizesVariants      = 1024
+	SizesFilter        = 16384
+	SizesErrnos        = 4096
+	SizesMaxLimit      = 380
+	SizesPiece         = 128
+	SizesPieceMin      = 32
+	SizesGaps          = 4
+	SizesTurn          = 48
+	SizesLimits        = 32
+	SizesRuleLimit     = 3
+	SizesStackMemory   = 16384
+	SizesStackPiece    = 1024
+	SizesStackFrames   = 96
+	SizesStackMappings = 24
+	SizesStackAreas    = 48
+	SizesStackRegs     = 34
+	SizesStackPath     = 192
+	SizesStackId       = 20
+	SizesCaptureArg    = 7
+	SizesCaptureCap    = 3
+	SizesUringArgs     = 8
+)
+
+// Enum swoll_stack_flag.
+const (
+	StackFlagNoPayload = 1
+	StackFlagCompat    = 2
+	StackFlagFull      = 4
 )
 
 // Enum swoll_task_flag.
@@ -398,6 +420,20 @@ const (
 	AlertAtLife   = 8
 	AlertAtCgroup = 16
 	AlertAtTime   = 24
+)
+
+// Area is struct swoll_area.
+type Area struct {
+	_     structs.HostLayout
+	Start uint64
+	End   uint64
+}
+
+// Size and offsets of struct swoll_area.
+const (
+	SizeofArea  = 16
+	AreaAtStart = 0
+	AreaAtEnd   = 8
 )
 
 // Arm is struct swoll_arm.
@@ -664,6 +700,20 @@ const (
 	ForkAtChildTGID = 60
 )
 
+// Frame is struct swoll_frame.
+type Frame struct {
+	_       structs.HostLayout
+	At      uint64
+	Address uint64
+}
+
+// Size and offsets of struct swoll_frame.
+const (
+	SizeofFrame    = 16
+	FrameAtAt      = 0
+	FrameAtAddress = 8
+)
+
 // Gap is struct swoll_gap.
 type Gap struct {
 	_    structs.HostLayout
@@ -709,6 +759,42 @@ const (
 	LaneStateAtNext = 0
 )
 
+// Mapping is struct swoll_mapping.
+type Mapping struct {
+	_          structs.HostLayout
+	Start      uint64
+	End        uint64
+	Offset     uint64
+	Inode      uint64
+	UserInode  uint64
+	Device     uint32
+	UserDevice uint32
+	Size       uint64
+	Flags      uint32
+	IdLen      uint32
+	Id         [20]uint8
+	PathLen    uint32
+	Path       [192]uint8
+}
+
+// Size and offsets of struct swoll_mapping.
+const (
+	SizeofMapping       = 280
+	MappingAtStart      = 0
+	MappingAtEnd        = 8
+	MappingAtOffset     = 16
+	MappingAtInode      = 24
+	MappingAtUserInode  = 32
+	MappingAtDevice     = 40
+	MappingAtUserDevice = 44
+	MappingAtSize       = 48
+	MappingAtFlags      = 56
+	MappingAtIdLen      = 60
+	MappingAtId         = 64
+	MappingAtPathLen    = 84
+	MappingAtPath       = 88
+)
+
 // Node is struct swoll_node.
 type Node struct {
 	_          structs.HostLayout
@@ -722,7 +808,8 @@ type Node struct {
 	Programs   uint64
 	Turns      uint32
 	Handover   uint32
-	Fold       uint64
+	Fold       uint32
+	StackLimit uint32
 	Filter     [16384]uint32
 }
 
@@ -740,6 +827,7 @@ const (
 	NodeAtTurns      = 208
 	NodeAtHandover   = 212
 	NodeAtFold       = 216
+	NodeAtStackLimit = 220
 	NodeAtFilter     = 224
 )
 
@@ -1001,6 +1089,47 @@ const (
 	SizeofSlot = 128
 	SlotAtLane = 0
 	SlotAtLost = 64
+)
+
+// Stack is struct swoll_stack.
+type Stack struct {
+	_        structs.HostLayout
+	Time     uint64
+	TID      uint32
+	Flags    uint32
+	Base     uint64
+	Pieces   uint32
+	Frames   uint32
+	Mappings uint32
+	Areas    uint32
+	Finds    uint32
+	_        uint32
+	Known    uint64
+	Regs     [34]uint64
+	Frame    [96]Frame
+	Mapping  [24]Mapping
+	Area     [48]Area
+	Memory   [16384]uint8
+}
+
+// Size and offsets of struct swoll_stack.
+const (
+	SizeofStack     = 25736
+	StackAtTime     = 0
+	StackAtTID      = 8
+	StackAtFlags    = 12
+	StackAtBase     = 16
+	StackAtPieces   = 24
+	StackAtFrames   = 28
+	StackAtMappings = 32
+	StackAtAreas    = 36
+	StackAtFinds    = 40
+	StackAtKnown    = 48
+	StackAtRegs     = 56
+	StackAtFrame    = 328
+	StackAtMapping  = 1864
+	StackAtArea     = 8584
+	StackAtMemory   = 9352
 )
 
 // Task is struct swoll_task.

@@ -36,6 +36,8 @@ type Verdict struct {
 	// Complete says that nothing of the container's life is missing.
 	Complete      bool   `json:"complete"`
 	CompleteSince string `json:"completeSince"`
+	// Stack is the user stack of the thread that died by a signal; nil: there is none.
+	Stack *ringstore.Stack `json:"stack,omitempty"`
 
 	lines []string // the last calls, and those that are evidence, as text
 }
@@ -141,6 +143,7 @@ func Explain(h *ringstore.History, events iter.Seq[*ringstore.Event]) *Verdict {
 	v.Claims = x.claims(&v.How, v.LastWords)
 	v.Summary = x.summary(&v.How, v.Claims)
 	x.quote(v, events)
+	v.Stack = h.Meta.Stack
 	return v
 }
 

@@ -13,6 +13,9 @@ import (
 	"github.com/swoll-recorder/swoll/ringstore/decode"
 )
 
+// maxStack is how many frames a page shows; `show` has them all.
+const maxStack = 24
+
 // Write writes a verdict as JSON, or as a page for people; format is that of decode.Write.
 // h is the history that was explained, of which no events are needed.
 func Write(w io.Writer, format string, v *Verdict, h *ringstore.History) error {
@@ -81,6 +84,10 @@ func (v *Verdict) page(b *bytes.Buffer, h *ringstore.History) error {
 		}
 	} else if v.How.Kind != "none" {
 		b.WriteString("\nwhy: what is recorded does not say\n")
+	}
+	if v.Stack != nil {
+		b.WriteByte('\n')
+		decode.WriteStack(b, "", v.Stack, maxStack)
 	}
 	for _, words := range v.LastWords {
 		fmt.Fprintf(b, "\nlast words (fd %d):\n", words.FD)
