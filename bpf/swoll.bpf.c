@@ -167,6 +167,7 @@ struct scratch {
 		struct swoll_exec exec;
 		struct swoll_exit exit;
 		struct swoll_signal signal;
+		struct swoll_files files;
 		struct swoll_event event;
 	};
 };
@@ -1217,6 +1218,8 @@ __noinline int capture_exit(struct swoll_task *st, u32 at, s64 ret)
 	return ((at - from) & EXIT_BYTES) | cut | count << EXIT_COUNT_SHIFT;
 }
 
+#include "files.h"
+
 SEC("tp_btf/sys_enter")
 int BPF_PROG(sys_enter, struct pt_regs *regs, long id)
 {
@@ -1530,6 +1533,8 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 	}
 	if (unlikely(flags & SWOLL_TASK_FAULT) && !(call_at(st->row)->flags & SWOLL_CALL_EXEC))
 		capture_entry(st, st->nr, 1);
+	if (unlikely(call_at(st->row)->flags & SWOLL_CALL_FILES))
+		note_files(st, ret);
 	write_call(ring, st, task, ret, true, true, true, ctx + 1);
 	if (unlikely(call_at(st->row)->flags & SWOLL_CALL_CRED) && ret >= 0) {
 		u32 zero = 0;
@@ -1629,6 +1634,7 @@ int BPF_PROG(sched_process_exec, struct task_struct *p, int old_pid, struct linu
 	head->len = len;
 	write_event(st->ring, task, &scratch->event, SWOLL_EXEC,
 		    sizeof(scratch->exec) + SWOLL_CAPTURE_HEAD + len, SWOLL_LANE_LIFE, bpf_ktime_get_ns());
+	write_files(st->ring, SWOLL_FILES_EXEC);
 	return 0;
 }
 
@@ -1951,6 +1957,9 @@ int BPF_PROG(sched_process_exit, struct task_struct *p)
 	if (st->flags & SWOLL_TASK_RUNNING && (!(state & SWOLL_DYING) || st->start < death->time))
 		write_odd_call(st, 0, false);
 	st->flags = 0;
+	if (flags & SWOLL_EXIT_GROUP && !mourned &&
+	    (state & SWOLL_DYING ? death->tgid == task->tgid : (first && status) || oom))
+		write_files(st->ring, SWOLL_FILES_DEATH);
 	now = bpf_ktime_get_ns();
 	if (!(state & SWOLL_DYING) || death->tgid == task->tgid) {
 		scratch->exit.status = status;
@@ -2290,6 +2299,12 @@ struct swoll_types {
 	enum swoll_capture_how capture_how;
 	enum swoll_capture_rule_flag capture_rule_flag;
 	enum swoll_capture_count capture_count;
+	enum swoll_file_kind file_kind;
+	enum swoll_file_flag file_flag;
+	enum swoll_files_why files_why;
+	struct swoll_file file;
+	struct swoll_socket socket;
+	struct swoll_files files;
 	struct swoll_page page;
 	struct swoll_record record;
 	struct swoll_capture capture;

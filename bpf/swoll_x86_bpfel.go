@@ -13,6 +13,41 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type SwollFilesRoom struct {
+	_     structs.HostLayout
+	Files struct {
+		_     structs.HostLayout
+		Event struct {
+			_    structs.HostLayout
+			Head struct {
+				_        structs.HostLayout
+				Len      uint16
+				Kind     uint8
+				Flags    uint8
+				Nr       uint16
+				Wide     uint8
+				Shape    uint8
+				Start    uint64
+				Tid      uint32
+				Duration uint32
+				Ret      int32
+				Tgid     uint32
+			}
+			Uid  uint32
+			Gid  uint32
+			Comm [16]int8
+		}
+		Ring  uint32
+		Bytes uint32
+		Life  uint64
+		From  uint32
+		To    uint32
+		Count uint32
+		Why   uint32
+	}
+	Bytes [936]uint8
+}
+
 type SwollListing struct {
 	_       structs.HostLayout
 	Running struct {
@@ -187,6 +222,7 @@ const (
 	SwollMapAlerts            = "alerts"
 	SwollMapCgroups           = "cgroups"
 	SwollMapConsents          = "consents"
+	SwollMapFilesRooms        = "files_rooms"
 	SwollMapListings          = "listings"
 	SwollMapPool              = "pool"
 	SwollMapRings             = "rings"
@@ -196,6 +232,7 @@ const (
 	SwollMapWatches           = "watches"
 	SwollProgCgroupMkdir      = "cgroup_mkdir"
 	SwollProgCgroupRmdir      = "cgroup_rmdir"
+	SwollProgOpenFiles        = "open_files"
 	SwollProgRunning          = "running"
 	SwollProgSchedProcessExec = "sched_process_exec"
 	SwollProgSchedProcessExit = "sched_process_exit"
@@ -258,6 +295,7 @@ type SwollSpecs struct {
 type SwollProgramSpecs struct {
 	CgroupMkdir      *ebpf.ProgramSpec `ebpf:"cgroup_mkdir"`
 	CgroupRmdir      *ebpf.ProgramSpec `ebpf:"cgroup_rmdir"`
+	OpenFiles        *ebpf.ProgramSpec `ebpf:"open_files"`
 	Running          *ebpf.ProgramSpec `ebpf:"running"`
 	SchedProcessExec *ebpf.ProgramSpec `ebpf:"sched_process_exec"`
 	SchedProcessExit *ebpf.ProgramSpec `ebpf:"sched_process_exit"`
@@ -272,16 +310,17 @@ type SwollProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type SwollMapSpecs struct {
-	Alerts    *ebpf.MapSpec `ebpf:"alerts"`
-	Cgroups   *ebpf.MapSpec `ebpf:"cgroups"`
-	Consents  *ebpf.MapSpec `ebpf:"consents"`
-	Listings  *ebpf.MapSpec `ebpf:"listings"`
-	Pool      *ebpf.MapSpec `ebpf:"pool"`
-	Rings     *ebpf.MapSpec `ebpf:"rings"`
-	Scratches *ebpf.MapSpec `ebpf:"scratches"`
-	Senders   *ebpf.MapSpec `ebpf:"senders"`
-	Tasks     *ebpf.MapSpec `ebpf:"tasks"`
-	Watches   *ebpf.MapSpec `ebpf:"watches"`
+	Alerts     *ebpf.MapSpec `ebpf:"alerts"`
+	Cgroups    *ebpf.MapSpec `ebpf:"cgroups"`
+	Consents   *ebpf.MapSpec `ebpf:"consents"`
+	FilesRooms *ebpf.MapSpec `ebpf:"files_rooms"`
+	Listings   *ebpf.MapSpec `ebpf:"listings"`
+	Pool       *ebpf.MapSpec `ebpf:"pool"`
+	Rings      *ebpf.MapSpec `ebpf:"rings"`
+	Scratches  *ebpf.MapSpec `ebpf:"scratches"`
+	Senders    *ebpf.MapSpec `ebpf:"senders"`
+	Tasks      *ebpf.MapSpec `ebpf:"tasks"`
+	Watches    *ebpf.MapSpec `ebpf:"watches"`
 }
 
 // SwollVariableSpecs contains global variables before they are loaded into the kernel.
@@ -318,16 +357,17 @@ func (o *SwollObjects) Close() error {
 //
 // It can be passed to LoadSwollObjects or ebpf.CollectionSpec.LoadAndAssign.
 type SwollMaps struct {
-	Alerts    *ebpf.Map `ebpf:"alerts"`
-	Cgroups   *ebpf.Map `ebpf:"cgroups"`
-	Consents  *ebpf.Map `ebpf:"consents"`
-	Listings  *ebpf.Map `ebpf:"listings"`
-	Pool      *ebpf.Map `ebpf:"pool"`
-	Rings     *ebpf.Map `ebpf:"rings"`
-	Scratches *ebpf.Map `ebpf:"scratches"`
-	Senders   *ebpf.Map `ebpf:"senders"`
-	Tasks     *ebpf.Map `ebpf:"tasks"`
-	Watches   *ebpf.Map `ebpf:"watches"`
+	Alerts     *ebpf.Map `ebpf:"alerts"`
+	Cgroups    *ebpf.Map `ebpf:"cgroups"`
+	Consents   *ebpf.Map `ebpf:"consents"`
+	FilesRooms *ebpf.Map `ebpf:"files_rooms"`
+	Listings   *ebpf.Map `ebpf:"listings"`
+	Pool       *ebpf.Map `ebpf:"pool"`
+	Rings      *ebpf.Map `ebpf:"rings"`
+	Scratches  *ebpf.Map `ebpf:"scratches"`
+	Senders    *ebpf.Map `ebpf:"senders"`
+	Tasks      *ebpf.Map `ebpf:"tasks"`
+	Watches    *ebpf.Map `ebpf:"watches"`
 }
 
 func (m *SwollMaps) Close() error {
@@ -335,6 +375,7 @@ func (m *SwollMaps) Close() error {
 		m.Alerts,
 		m.Cgroups,
 		m.Consents,
+		m.FilesRooms,
 		m.Listings,
 		m.Pool,
 		m.Rings,
@@ -365,6 +406,7 @@ type SwollVariables struct {
 type SwollPrograms struct {
 	CgroupMkdir      *ebpf.Program `ebpf:"cgroup_mkdir"`
 	CgroupRmdir      *ebpf.Program `ebpf:"cgroup_rmdir"`
+	OpenFiles        *ebpf.Program `ebpf:"open_files"`
 	Running          *ebpf.Program `ebpf:"running"`
 	SchedProcessExec *ebpf.Program `ebpf:"sched_process_exec"`
 	SchedProcessExit *ebpf.Program `ebpf:"sched_process_exit"`
@@ -379,6 +421,7 @@ func (p *SwollPrograms) Close() error {
 	return _SwollClose(
 		p.CgroupMkdir,
 		p.CgroupRmdir,
+		p.OpenFiles,
 		p.Running,
 		p.SchedProcessExec,
 		p.SchedProcessExit,

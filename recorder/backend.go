@@ -168,6 +168,7 @@ func (r *Recorder) copyRings(list []*instance) (metas []*ringstore.Meta, images 
 	// list of its own: at the common one, nothing of it is left.
 	instant := monotonic()
 	shared := sync.OnceValues(r.k.running)
+	open := sync.OnceValue(r.openFiles)
 	for _, i := range list {
 		tries := 0
 		now := func() int64 {
@@ -195,6 +196,7 @@ func (r *Recorder) copyRings(list []*instance) (metas []*ringstore.Meta, images 
 			return nil, nil, fmt.Errorf("copying the ring of %s: %w", i, err)
 		}
 		if ok {
+			img.AddFiles(open()[i.life])
 			r.redact(meta, img)
 			metas, images = append(metas, meta), append(images, img)
 		}
@@ -203,6 +205,16 @@ func (r *Recorder) copyRings(list []*instance) (metas []*ringstore.Meta, images 
 		return nil, nil, api.Errorf(api.CodeNotFound, "the history was just freed")
 	}
 	return metas, images, nil
+}
+
+// openFiles lists what processes have open. Without the list a history is the same, and
+// only less is known of what its descriptors stood for.
+func (r *Recorder) openFiles() map[uint64]*ringstore.FileList {
+	lists, err := r.k.openFiles()
+	if err != nil {
+		r.log.Warn("what file descriptors stand for is known only in part", "err", err)
+	}
+	return lists
 }
 
 // redact masks secrets in what was copied from a ring, before anybody sees it.
@@ -307,9 +319,14 @@ func (r *Recorder) thaw(i *instance, c *layout.Ring) bool {
 	if atomic.AndUint32(&c.Flags, ^uint32(layout.RingFlagFrozen))&layout.RingFlagFrozen == 0 {
 		return false
 	}
+	thawed(c)
 	r.addGap(i, from, uint64(monotonic()))
 	return true
 }
+
+// thawed notes in the ring that what was recorded before now is not connected with what
+// comes.
+func thawed(c *layout.Ring) { atomic.StoreUint64(&c.Thawed, uint64(monotonic())) }
 
 // each applies f to the selected instances, or to all, and counts where it is true.
 func (r *Recorder) each(sel *api.Selector, f func(*instance) bool) (int, error) {
@@ -374,7 +391,10 @@ func (r *Recorder) save(i *instance, trigger, reason string, death bool) (api.Sn
 			atomic.OrUint32(&c.Flags, layout.RingFlagFrozen)
 		} else if atomic.LoadUint32(&c.Flags)&(layout.RingFlagFrozen|layout.RingFlagDying) == 0 && r.freeze(c) {
 			// The copy is taken in well under a millisecond; then recording goes on.
-			defer atomic.AndUint32(&c.Flags, ^uint32(layout.RingFlagFrozen))
+			defer func() {
+				atomic.AndUint32(&c.Flags, ^uint32(layout.RingFlagFrozen))
+				thawed(c)
+			}()
 		}
 		var ring *ringstore.Ring
 		if ring, err = ringstore.NewRing(r.k.ring(i.ring), r.k.shape); err != nil {
@@ -382,6 +402,9 @@ func (r *Recorder) save(i *instance, trigger, reason string, death bool) (api.Sn
 		}
 		meta = r.meta(i)
 		img, err = ring.Copy(monotonic, r.k.running)
+		if err == nil {
+			img.AddFiles(r.openFiles()[i.life])
+		}
 		if !death && err == nil {
 			meta.State = api.StateFrozen
 		}

@@ -74,6 +74,9 @@ func callRow(call *syscalls.Call, rules []syscalls.Rule, dataLimit, stringLimit 
 	if forks {
 		row.Flags |= layout.CallFlagFork
 	}
+	if call.Ret.Format == syscalls.RetFD {
+		row.Flags |= layout.CallFlagOpens
+	}
 	for i, r := range rules {
 		row.Rule[i] = layout.CaptureRule{How: uint8(r.How), Arg: r.Arg, Count: r.Count, Flags: uint8(r.Flags), Size: r.Size, At: r.At, CountAt: r.CountAt}
 		if r.Flags&syscalls.AtExit == 0 {

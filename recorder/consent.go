@@ -291,6 +291,7 @@ func (r *Recorder) applyPayload(list []*instance) error {
 		}
 		if s.ours {
 			old := atomic.AndUint32(&s.c.Flags, ^uint32(layout.RingFlagFrozen))
+			thawed(s.c)
 			if s.from != 0 && old&layout.RingFlagDying == 0 {
 				r.addGap(s.instance, s.from, uint64(monotonic()))
 			}

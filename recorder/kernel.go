@@ -30,9 +30,10 @@ const (
 	nodeMap     = ".bss"
 	nodePin     = "node"
 	runningProg = "running"
+	filesProg   = "open_files"
 )
 
-var mapNames = []string{"rings", "tasks", "cgroups", "watches", "consents", "pool", "alerts", "scratches", "listings", "senders", nodeMap}
+var mapNames = []string{"rings", "tasks", "cgroups", "watches", "consents", "pool", "alerts", "scratches", "listings", "files_rooms", "senders", nodeMap}
 
 // The order in which programs are attached. Arming comes last: no ring is handed out
 // before everything that fills and retires it is in place.
@@ -48,8 +49,9 @@ type kernel struct {
 	adopted bool
 	shape   layout.Shape
 	maps    map[string]*ebpf.Map
-	links   []link.Link
+	links   map[string]link.Link // by program
 	iter    *link.Iter
+	files   *link.Iter
 	rings   []byte // all rings, mapped
 	node    []byte // struct swoll_node, mapped
 	lock    *os.File
@@ -66,7 +68,7 @@ func pinName(m string) string {
 
 // openKernel adopts what is pinned, or loads the kernel side afresh.
 func openKernel(cfg Config, h hierarchy) (*kernel, error) {
-	k := &kernel{log: cfg.Logger, pinDir: cfg.PinDir, maps: map[string]*ebpf.Map{}}
+	k := &kernel{log: cfg.Logger, pinDir: cfg.PinDir, maps: map[string]*ebpf.Map{}, links: map[string]link.Link{}}
 	if err := k.open(cfg, h); err != nil {
 		if k.lock != nil {
 			// Whatever was pinned by half; nothing, and it fails, where it was adopted.
@@ -161,7 +163,10 @@ func (k *kernel) load(cfg Config, h hierarchy) error {
 		if err != nil {
 			return fmt.Errorf("attaching %s: %w", name, err)
 		}
-		k.links = append(k.links, l)
+		k.links[name] = l
+	}
+	if k.files, err = link.AttachIter(link.IterOptions{Program: coll.Programs[filesProg]}); err != nil {
+		return fmt.Errorf("attaching the iterator of open files: %w", err)
 	}
 	if k.iter, err = link.AttachIter(link.IterOptions{Program: coll.Programs[runningProg]}); err != nil {
 		return fmt.Errorf("attaching the task iterator: %w", err)
@@ -187,10 +192,13 @@ func (k *kernel) pin() error {
 			return fmt.Errorf("pinning map %s: %w", name, err)
 		}
 	}
-	for i, l := range k.links {
-		if err := l.Pin(filepath.Join(dir, "link_"+attachOrder[i])); err != nil {
-			return fmt.Errorf("pinning link %s: %w", attachOrder[i], err)
+	for name, l := range k.links {
+		if err := l.Pin(filepath.Join(dir, "link_"+name)); err != nil {
+			return fmt.Errorf("pinning link %s: %w", name, err)
 		}
+	}
+	if err := k.files.Pin(filepath.Join(dir, "link_"+filesProg)); err != nil {
+		return fmt.Errorf("pinning the iterator of open files: %w", err)
 	}
 	if err := k.iter.Pin(filepath.Join(dir, "link_"+runningProg)); err != nil {
 		return fmt.Errorf("pinning the task iterator: %w", err)
@@ -225,7 +233,7 @@ func (k *kernel) adopt() (bool, error) {
 		}
 		k.maps[name] = m
 	}
-	for _, name := range append([]string{runningProg}, attachOrder...) {
+	for _, name := range append([]string{runningProg, filesProg}, attachOrder...) {
 		if _, err := os.Stat(filepath.Join(dir, "link_"+name)); err != nil {
 			return give("link "+name+" is missing", err)
 		}
@@ -246,15 +254,16 @@ func (k *kernel) adopt() (bool, error) {
 	if err := k.mapMemory(); err != nil {
 		return false, err
 	}
-	l, err := link.LoadPinnedLink(filepath.Join(dir, "link_"+runningProg), nil)
-	if err != nil {
-		return give("the task iterator cannot be opened", err)
+	for name, iter := range map[string]**link.Iter{runningProg: &k.iter, filesProg: &k.files} {
+		l, err := link.LoadPinnedLink(filepath.Join(dir, "link_"+name), nil)
+		if err != nil {
+			return give("the iterator "+name+" cannot be opened", err)
+		}
+		var ok bool
+		if *iter, ok = l.(*link.Iter); !ok {
+			return give("the iterator "+name+" is none", errors.Join(l.Close()))
+		}
 	}
-	iter, ok := l.(*link.Iter)
-	if !ok {
-		return give("the task iterator is none", errors.Join(l.Close()))
-	}
-	k.iter = iter
 	return true, nil
 }
 
@@ -296,18 +305,37 @@ func (k *kernel) nodeState() *layout.Node {
 // running reads the task iterator: all tasks of recorded cgroups, with the calls that
 // they are in.
 func (k *kernel) running() ([]ringstore.Running, error) {
+	data, err := k.read(k.iter)
+	if err != nil {
+		return nil, fmt.Errorf("the task iterator: %w", err)
+	}
+	return ringstore.ParseRunning(data)
+}
+
+// openFiles reads the iterator of open files: what all processes of recorded cgroups have
+// open, by the life of their rings.
+func (k *kernel) openFiles() (map[uint64]*ringstore.FileList, error) {
+	data, err := k.read(k.files)
+	if err != nil {
+		return nil, fmt.Errorf("the iterator of open files: %w", err)
+	}
+	return ringstore.NewFileLists(data, monotonic())
+}
+
+// read reads an iterator to its end.
+func (k *kernel) read(iter *link.Iter) ([]byte, error) {
 	k.listing.Lock()
 	defer k.listing.Unlock()
-	r, err := k.iter.Open()
+	r, err := iter.Open()
 	if err != nil {
-		return nil, fmt.Errorf("opening the task iterator: %w", err)
+		return nil, fmt.Errorf("opening it: %w", err)
 	}
 	defer r.Close()
 	data, err := io.ReadAll(r)
 	if err != nil {
-		return nil, fmt.Errorf("reading the task iterator: %w", err)
+		return nil, fmt.Errorf("reading it: %w", err)
 	}
-	return ringstore.ParseRunning(data)
+	return data, nil
 }
 
 // watch lets every cgroup that is made below the one with this id be a container.
@@ -414,8 +442,10 @@ func (k *kernel) close() {
 	for _, l := range k.links {
 		_ = l.Close()
 	}
-	if k.iter != nil {
-		_ = k.iter.Close()
+	for _, iter := range []*link.Iter{k.iter, k.files} {
+		if iter != nil {
+			_ = iter.Close()
+		}
 	}
 	if k.rings != nil {
 		_ = unix.Munmap(k.rings)
@@ -423,7 +453,7 @@ func (k *kernel) close() {
 	if k.node != nil {
 		_ = unix.Munmap(k.node)
 	}
-	k.rings, k.node, k.links, k.iter = nil, nil, nil, nil
+	k.rings, k.node, k.links, k.iter, k.files = nil, nil, nil, nil, nil
 	k.closeMaps()
 	if k.lock != nil {
 		_ = k.lock.Close()

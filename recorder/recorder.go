@@ -584,6 +584,7 @@ func (r *Recorder) resume(i *instance) {
 	}
 	c.Death = layout.Death{}
 	atomic.StoreUint64(&c.Frozen, 0)
+	defer thawed(c)
 	atomic.AndUint32(&c.Flags, ^uint32(layout.RingFlagFrozen|layout.RingFlagDying))
 	r.addGap(i, from, uint64(monotonic()))
 }

@@ -37,6 +37,7 @@ type Event struct {
 	Exec   *Exec
 	Exit   *Exit
 	Signal *Signal
+	Files  *Files
 }
 
 // Kind is what an Event is.
@@ -50,6 +51,7 @@ const (
 	KindExit   Kind = 4
 	KindSignal Kind = 5
 	KindCred   Kind = 6 // ids or name changed; they are in UID, GID and Comm
+	KindFiles  Kind = 7 // what the process has open
 )
 
 // String returns the kind's name: call, fork, exec, exit, signal or cred.
@@ -92,7 +94,7 @@ const (
 
 // A Capture is what an argument of a call pointed to.
 type Capture struct {
-	Arg int // 0 to 5
+	Arg int // 0 to 5; or CaptureFile
 	// Each is the most bytes of each buffer of an iovec that were gathered; 0: as far as
 	// they go.
 	Each   int `json:",omitempty"`

@@ -103,6 +103,12 @@ type History struct {
 	// (Meta.Lost) excepted. LaneCompleteSince is the same for the records of each lane.
 	CompleteSince     int64
 	LaneCompleteSince [Lanes]int64
+	// BootDone is when the boot lane was full, which is complete from Meta.Armed till then;
+	// 0: it is not. Before Thawed, the ring was frozen at times; 0: it never was.
+	BootDone, Thawed int64
+	// Listed is what processes had open when the service looked, the oldest first. Events
+	// of KindFiles tell more.
+	Listed            []Files
 	Held              [Lanes]uint64 // records in Events, without the running calls
 	Overwritten       [Lanes]uint64 // records that were written and are gone
 	Oldest, Newest    int64         // Start of the first and last event; 0 if there is none

@@ -63,11 +63,13 @@ func scrubRecord(b []byte, data func(CaptureOf) bool) int {
 		b = b[layout.SizeofExit:]
 	case KindSignal:
 		b = b[layout.SizeofSignal:]
+	case KindFiles:
+		b = b[filesEnd(b):]
 	default:
 		b = b[layout.SizeofEvent:]
 	}
 	n := 0
-	var seen [2][maxArgs]int
+	var seen [2][captureArgs]int
 	for range captures {
 		c, rest := nextCapture(b)
 		at := 0

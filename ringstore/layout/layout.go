@@ -36,10 +36,15 @@ var AlertKindNames = [...]string{
 
 // Enum swoll_call_flag.
 const (
-	CallFlagLife = 1
-	CallFlagCred = 2
-	CallFlagExec = 4
-	CallFlagFork = 8
+	CallFlagLife    = 1
+	CallFlagCred    = 2
+	CallFlagExec    = 4
+	CallFlagFork    = 8
+	CallFlagOpens   = 16
+	CallFlagPair    = 32
+	CallFlagRenames = 64
+	CallFlagCwd     = 128
+	CallFlagFiles   = 240
 )
 
 // Enum swoll_capture_count.
@@ -136,6 +141,50 @@ const (
 	ExitFlagOOM   = 4
 )
 
+// Enum swoll_file_flag.
+const (
+	FileFlagCut     = 1
+	FileFlagDeleted = 2
+)
+
+// Enum swoll_file_kind.
+const (
+	FileKindUnknown = 0
+	FileKindPath    = 1
+	FileKindChar    = 2
+	FileKindBlock   = 3
+	FileKindPipe    = 4
+	FileKindSocket  = 5
+	FileKindAnon    = 6
+	FileKindPidfd   = 7
+)
+
+// FileKindNames are the names of enum swoll_file_kind's constants, by value.
+var FileKindNames = [...]string{
+	0: "unknown",
+	1: "path",
+	2: "char",
+	3: "block",
+	4: "pipe",
+	5: "socket",
+	6: "anon",
+	7: "pidfd",
+}
+
+// Enum swoll_files_why.
+const (
+	FilesWhyListed = 0
+	FilesWhyExec   = 1
+	FilesWhyDeath  = 2
+)
+
+// FilesWhyNames are the names of enum swoll_files_why's constants, by value.
+var FilesWhyNames = [...]string{
+	0: "listed",
+	1: "exec",
+	2: "death",
+}
+
 // Enum swoll_first.
 const (
 	FirstSeen = 1
@@ -171,7 +220,8 @@ const (
 	KindExit   = 4
 	KindSignal = 5
 	KindCred   = 6
-	KindKinds  = 7
+	KindFiles  = 7
+	KindKinds  = 8
 )
 
 // KindNames are the names of enum swoll_kind's constants, by value.
@@ -182,6 +232,7 @@ var KindNames = [...]string{
 	4: "exit",
 	5: "signal",
 	6: "cred",
+	7: "files",
 }
 
 // Enum swoll_lane.
@@ -287,28 +338,32 @@ const (
 
 // Enum swoll_sizes.
 const (
-	SizesLayout       = 4
-	SizesPage         = 4096
-	SizesPageHead     = 64
-	SizesRecordHead   = 28
-	SizesSlotsAt      = 1024
-	SizesSlot         = 128
-	SizesName         = 128
-	SizesComm         = 16
-	SizesCapture      = 840
-	SizesCaptureStart = 456
-	SizesCaptureHead  = 4
-	SizesCallCaptures = 10
-	SizesCalls        = 1024
-	SizesVariantRows  = 512
-	SizesVariants     = 1024
-	SizesFilter       = 16384
-	SizesErrnos       = 4096
-	SizesMaxLimit     = 380
-	SizesPiece        = 128
-	SizesPieceMin     = 32
-	SizesCaptureArg   = 7
-	SizesCaptureCap   = 3
+	SizesLayout         = 4
+	SizesPage           = 4096
+	SizesPageHead       = 64
+	SizesRecordHead     = 28
+	SizesSlotsAt        = 1024
+	SizesSlot           = 128
+	SizesName           = 128
+	SizesComm           = 16
+	SizesCapture        = 840
+	SizesCaptureStart   = 456
+	SizesCaptureHead    = 4
+	SizesCallCaptures   = 10
+	SizesRecordCaptures = 15
+	SizesCalls          = 1024
+	SizesVariantRows    = 512
+	SizesVariants       = 1024
+	SizesFilter         = 16384
+	SizesErrnos         = 4096
+	SizesMaxLimit       = 380
+	SizesPiece          = 128
+	SizesPieceMin       = 32
+	SizesCaptureArg     = 7
+	SizesCaptureFile    = 6
+	SizesFileName       = 368
+	SizesFileList       = 1024
+	SizesCaptureCap     = 3
 )
 
 // Enum swoll_task_flag.
@@ -575,6 +630,50 @@ const (
 	ExitAtFlags  = 60
 )
 
+// File is struct swoll_file.
+type File struct {
+	_     structs.HostLayout
+	Fd    int32
+	Kind  uint8
+	Flags uint8
+	Len   uint16
+}
+
+// Size and offsets of struct swoll_file.
+const (
+	SizeofFile  = 8
+	FileAtFd    = 0
+	FileAtKind  = 4
+	FileAtFlags = 5
+	FileAtLen   = 6
+)
+
+// Files is struct swoll_files.
+type Files struct {
+	_     structs.HostLayout
+	Event Event
+	Ring  uint32
+	Bytes uint32
+	Life  uint64
+	From  uint32
+	To    uint32
+	Count uint32
+	Why   uint32
+}
+
+// Size and offsets of struct swoll_files.
+const (
+	SizeofFiles  = 88
+	FilesAtEvent = 0
+	FilesAtRing  = 56
+	FilesAtBytes = 60
+	FilesAtLife  = 64
+	FilesAtFrom  = 72
+	FilesAtTo    = 76
+	FilesAtCount = 80
+	FilesAtWhy   = 84
+)
+
 // Fork is struct swoll_fork.
 type Fork struct {
 	_         structs.HostLayout
@@ -731,7 +830,8 @@ type Ring struct {
 	Handled     uint64
 	Mourned     uint32
 	_           uint32
-	_           [4]uint64
+	Thawed      uint64
+	_           [3]uint64
 }
 
 // Size and offsets of struct swoll_ring.
@@ -756,6 +856,7 @@ const (
 	RingAtExited      = 824
 	RingAtHandled     = 832
 	RingAtMourned     = 840
+	RingAtThawed      = 848
 )
 
 // Running is struct swoll_running.
@@ -883,6 +984,35 @@ const (
 	SizeofSlot = 128
 	SlotAtLane = 0
 	SlotAtLost = 64
+)
+
+// Socket is struct swoll_socket.
+type Socket struct {
+	_         structs.HostLayout
+	Inode     uint64
+	Peer      uint64
+	Name      [12]uint8
+	Family    uint16
+	Protocol  uint16
+	LocalPort uint16
+	PeerPort  uint16
+	_         uint32
+	Local     [16]uint8
+	Remote    [16]uint8
+}
+
+// Size and offsets of struct swoll_socket.
+const (
+	SizeofSocket      = 72
+	SocketAtInode     = 0
+	SocketAtPeer      = 8
+	SocketAtName      = 16
+	SocketAtFamily    = 28
+	SocketAtProtocol  = 30
+	SocketAtLocalPort = 32
+	SocketAtPeerPort  = 34
+	SocketAtLocal     = 40
+	SocketAtRemote    = 56
 )
 
 // Task is struct swoll_task.

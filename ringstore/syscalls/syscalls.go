@@ -149,6 +149,10 @@ const (
 	Life CallFlags = 1 // its record belongs to the life lane when it succeeds
 	Cred CallFlags = 2 // it may change the ids or the name of its task
 	Exec CallFlags = 4 // memory is another's when it returns
+	// What the recorder tells of file descriptors, besides the one that a call returns.
+	Pair    CallFlags = 32  // two are stored where an argument points
+	Renames CallFlags = 64  // the one in its first argument has another name then
+	Cwd     CallFlags = 128 // the working directory is another
 )
 
 // A Rule tells the recorder to read what an argument points to. It is the Go form of

@@ -1070,7 +1070,7 @@ func (w *writer) call(arch string, word int, k kernelCall, d *description) (stri
 	}
 	var flags []string
 	for _, f := range main.flags {
-		if !slices.Contains([]string{"life", "cred", "exec"}, f) {
+		if !slices.Contains([]string{"life", "cred", "exec", "pair", "renames", "cwd"}, f) {
 			return "", fmt.Errorf("no flag %s", f)
 		}
 		flags = append(flags, strings.ToUpper(f[:1])+f[1:])
