@@ -23,6 +23,7 @@ type DumpQuery struct {
 	Errors   bool          // only failed calls
 	PID      uint32        // only this process (or thread); 0: all
 	All      bool          // also what is older than the complete part
+	FDs      bool          // in text, what file descriptors stand for; JSON always has it
 }
 
 // Backend is what the server serves. Its errors are of type *Error where the caller is

@@ -15,7 +15,7 @@ import (
 // The query parameters of requests.
 var (
 	selectorQuery = []string{"container", "instance"}
-	filterQuery   = []string{"format", "since", "last", "syscall", "errors", "pid", "all"}
+	filterQuery   = []string{"format", "since", "last", "syscall", "errors", "pid", "all", "fds"}
 	formatQuery   = []string{"format"}
 )
 
@@ -93,7 +93,10 @@ func (c *call) dumpQuery() (q DumpQuery, err error) {
 	if q.Errors, err = c.flag("errors"); err != nil {
 		return q, err
 	}
-	q.All, err = c.flag("all")
+	if q.All, err = c.flag("all"); err != nil {
+		return q, err
+	}
+	q.FDs, err = c.flag("fds")
 	return q, err
 }
 

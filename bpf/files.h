@@ -31,8 +31,8 @@
 #define MINORBITS 20
 
 /* Bytes of one name on a path; a longer one ends it. And how many there can be. */
-#define NAME_PIECE 112
-#define NAME_START 256 /* no name begins behind this; so the last one fits */
+#define NAME_PIECE 128
+#define NAME_START 240 /* no name begins behind this; so the last one fits */
 #define MAX_NAMES 48
 /* Descriptors that are looked at, and records that are made of them. */
 #define MAX_FDS 1024
@@ -81,7 +81,9 @@ static __always_inline bool add_name(struct file_room *to, const struct qstr *na
 
 	if (at > NAME_START || len >= NAME_PIECE)
 		return false;
-	len = at_most(len, NAME_PIECE - 1);
+	/* Again, in the form that the verifier follows. */
+	at = below(at, NAME_START + 1);
+	len = below(len, NAME_PIECE);
 	if (bpf_probe_read_kernel(to->name + at, len, name->name))
 		return false;
 	to->name[at + len] = 0;
@@ -375,10 +377,10 @@ _Static_assert(sizeof(struct files_room) == SWOLL_FILE_LIST, "files_room");
 /* Adds one to the list; false: the list is full. */
 static __always_inline bool list_file(struct files_room *to, u32 fd, u64 path, u64 file, u64 root)
 {
-	u32 at = *(volatile u32 *)&to->files.bytes;
+	u64 at = below(*(volatile u32 *)&to->files.bytes, sizeof(to->bytes) - sizeof(struct capture_room) + 1);
 	int used;
 
-	if (at > sizeof(to->bytes) - sizeof(struct capture_room) || at < SWOLL_CAPTURE_HEAD)
+	if (!at)
 		return false;
 	/* The capture's head lies on the end of what is before it, which is put back. */
 	{

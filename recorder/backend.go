@@ -245,7 +245,7 @@ func filterOf(q api.DumpQuery) (decode.Filter, error) {
 			return decode.Filter{}, api.Errorf(api.CodeBadRequest, "no system call is named %q", name)
 		}
 	}
-	return decode.Filter{Since: q.Since, Last: q.Last, Syscalls: q.Syscalls, Errors: q.Errors, PID: q.PID, All: q.All}, nil
+	return decode.Filter{Since: q.Since, Last: q.Last, Syscalls: q.Syscalls, Errors: q.Errors, PID: q.PID, All: q.All, FDs: q.FDs}, nil
 }
 
 // Dump implements api.Backend.

@@ -108,10 +108,10 @@ type History struct {
 	BootDone, Thawed int64
 	// Listed is what processes had open when the service looked, the oldest first. Events
 	// of KindFiles tell more.
-	Listed            []Files
-	Held              [Lanes]uint64 // records in Events, without the running calls
-	Overwritten       [Lanes]uint64 // records that were written and are gone
-	Oldest, Newest    int64         // Start of the first and last event; 0 if there is none
+	Listed         []Files
+	Held           [Lanes]uint64 // records in Events, without the running calls
+	Overwritten    [Lanes]uint64 // records that were written and are gone
+	Oldest, Newest int64         // Start of the first and last event; 0 if there is none
 	// Damaged counts the pages with something in them that is no record; what stands
 	// behind it is left out.
 	Damaged int

@@ -9,10 +9,10 @@ import (
 )
 
 const (
-	maxArgs  = 6
+	maxArgs = 6
 	// captureArgs is behind what a capture of a call may be of.
 	captureArgs = CaptureFile + 1
-	maxFlags = layout.FlagABI | layout.FlagLongDuration | layout.FlagLongReturn |
+	maxFlags    = layout.FlagABI | layout.FlagLongDuration | layout.FlagLongReturn |
 		layout.FlagNoEnter | layout.FlagUnfinished | layout.FlagCut | layout.FlagThread
 	maxStatus = layout.CaptureStatusCut | layout.CaptureStatusFault | layout.CaptureStatusLate |
 		layout.CaptureStatusExit | layout.CaptureStatusNone

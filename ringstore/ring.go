@@ -133,7 +133,7 @@ func parseControl(b []byte) Control {
 	control := Control{
 		Index: c.Index, Life: c.Life, CgroupID: c.Cgroup, Name: text(c.Name[:]), Parent: text(c.Parent[:]),
 		Armed: int64(c.Armed), BootDone: int64(c.BootDone), Gone: int64(c.Gone), Exited: int64(c.Exited),
-		Thawed: int64(c.Thawed),
+		Thawed:    int64(c.Thawed),
 		Dying:     c.Flags&(layout.RingFlagDying|layout.RingFlagFrozen) == layout.RingFlagDying,
 		NoPayload: c.Flags&layout.RingFlagNoPayload != 0,
 		FirstPID:  c.First, FirstBy: c.FirstBy, LimitData: c.LimitData, LimitString: c.LimitString,

@@ -200,6 +200,7 @@ func (f *filter) flags(cmd *cobra.Command) {
 	g.BoolVar(&f.Errors, "errors", false, "only failed calls")
 	g.Uint32Var(&f.PID, "pid", 0, "only this `process` or thread")
 	g.BoolVar(&f.All, "all", false, "also what is held from before the history is complete")
+	g.BoolVar(&f.FDs, "fds", false, "show what file descriptors stand for, as strace -y -yy does, where it is known")
 }
 
 // query checks the flags as the service would.

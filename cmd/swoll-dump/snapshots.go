@@ -204,7 +204,7 @@ func (a *app) showCommand() *cobra.Command {
 					}
 				}
 				err = decode.Write(out, q.Format, []*ringstore.History{h}, decode.Filter{
-					Since: q.Since, Last: q.Last, Syscalls: q.Syscalls, Errors: q.Errors, PID: q.PID, All: q.All,
+					Since: q.Since, Last: q.Last, Syscalls: q.Syscalls, Errors: q.Errors, PID: q.PID, All: q.All, FDs: q.FDs,
 				})
 			case damage != nil:
 				return damage

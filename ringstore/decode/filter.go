@@ -16,6 +16,7 @@ type Filter struct {
 	Errors   bool          // only calls that failed
 	PID      uint32        // only this process or thread; 0: all
 	All      bool          // also what is older than the complete part
+	FDs      bool          // in text, what file descriptors stand for
 }
 
 // Apply returns the wanted events of a history, in its order. They are those of h, not
@@ -39,7 +40,7 @@ func (f *Filter) last(events []*ringstore.Event) []*ringstore.Event {
 }
 
 func (f *Filter) wants(h *ringstore.History, e *ringstore.Event) bool {
-	if !f.All && !h.Complete(e) {
+	if !f.All && !h.Complete(e) || e.Kind == ringstore.KindFiles {
 		return false
 	}
 	if f.PID != 0 && e.PID != f.PID && e.TID != f.PID {

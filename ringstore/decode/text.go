@@ -13,6 +13,10 @@ const resultColumn = 40
 // AppendText appends the line that strace -f -ttt -T -o FILE writes for an event, with
 // its newline. Nothing is appended for events that strace has no line for.
 func AppendText(dst []byte, h *ringstore.Meta, e *ringstore.Event) []byte {
+	return appendEvent(dst, h, e, nil)
+}
+
+func appendEvent(dst []byte, h *ringstore.Meta, e *ringstore.Event, names *namer) []byte {
 	if !hasLine(e) {
 		return dst
 	}
@@ -33,6 +37,7 @@ func AppendText(dst []byte, h *ringstore.Meta, e *ringstore.Event) []byte {
 		return append(dst, " +++\n"...)
 	}
 	v := viewOf(h.Arch, e)
+	v.namer = names
 	return v.appendLine(dst, start)
 }
 
@@ -143,7 +148,7 @@ func (v *view) appendArgs(dst []byte, unfinished bool) ([]byte, bool) {
 			dst = append(dst, a.Name...)
 			dst = append(dst, '=')
 		}
-		dst = v.appendArg(dst, a)
+		dst = v.appendNamed(dst, a)
 	}
 	return dst, true
 }
@@ -169,6 +174,9 @@ func (v *view) appendResult(dst []byte) []byte {
 		return appendNote(dst, message)
 	}
 	switch v.ret.Format {
+	case syscalls.RetFD:
+		dst = strconv.AppendInt(dst, ret, 10)
+		return v.appendFile(dst, int(int32(ret)), true)
 	case syscalls.RetHex:
 		if v.word == 4 {
 			ret = int64(uint32(ret))
@@ -266,6 +274,7 @@ func (v *view) appendReady(dst []byte) []byte {
 		}
 		dst = append(dst, "{fd="...)
 		dst = strconv.AppendInt(dst, int64(int32(number(b, 4))), 10)
+		dst = v.appendFile(dst, int(int32(number(b, 4))), false)
 		dst = append(dst, ", revents="...)
 		dst = appendFlags(dst, pollFlags, number(b[revents:], 2))
 		dst = append(dst, '}')

@@ -16,6 +16,8 @@ type view struct {
 	ret  *syscalls.Ret
 	read []syscalls.Rule
 	word int // bytes of a pointer
+
+	namer *namer
 }
 
 var decimal syscalls.Ret

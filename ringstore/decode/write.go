@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/swoll-recorder/swoll/ringstore"
+	"github.com/swoll-recorder/swoll/ringstore/fds"
 )
 
 // The formats of Write and WriteVerdict. An empty format is Text.
@@ -125,6 +126,7 @@ func Write(w io.Writer, format string, hs []*ringstore.History, f Filter) error 
 	type source struct {
 		h         *ringstore.History
 		container []byte // its JSON
+		names     *namer
 	}
 	type item struct {
 		e *ringstore.Event
@@ -135,7 +137,10 @@ func Write(w io.Writer, format string, hs []*ringstore.History, f Filter) error 
 	var items []item
 	var complete int64 // Unix ns
 	for _, h := range hs {
-		s := &source{h, appendContainer(nil, &h.Meta)}
+		s := &source{h: h, container: appendContainer(nil, &h.Meta)}
+		if format == JSON || f.FDs {
+			s.names = &namer{fds.Of(h), f.FDs}
+		}
 		for _, e := range f.Apply(h) {
 			// What has no line does not count among the last ones either.
 			if format == JSON || hasLine(e) {
@@ -176,9 +181,9 @@ func Write(w io.Writer, format string, hs []*ringstore.History, f Filter) error 
 			out.WriteString("# complete from here\n")
 		}
 		if format == JSON {
-			line = appendJSON(line[:0], &s.h.Meta, s.container, e)
+			line = appendJSON(line[:0], &s.h.Meta, s.container, e, s.names)
 		} else {
-			line = AppendText(line[:0], &s.h.Meta, e)
+			line = appendEvent(line[:0], &s.h.Meta, e, s.names)
 		}
 		if _, err := out.Write(line); err != nil {
 			return err
