@@ -480,7 +480,8 @@ struct swoll_task {
 	__u16 payload;	  /* data buffers may be read; as its ring says */
 	__u64 place;	  /* scratch of the writer */
 	__u16 row;	  /* of the call table */
-	__u16 spare[3];
+	__u16 spare;
+	__u32 noted;	  /* when the descriptors that were noted are paid for, in 1024 ns */
 	__u64 args[6];
 	__u8 capture[SWOLL_CAPTURE];
 };

@@ -195,7 +195,8 @@ type SwollSwollTask struct {
 	Payload    uint16
 	Place      uint64
 	Row        uint16
-	Spare      [3]uint16
+	Spare      uint16
+	Noted      uint32
 	Args       [6]uint64
 	Capture    [840]uint8
 }

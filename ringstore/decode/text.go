@@ -274,7 +274,6 @@ func (v *view) appendReady(dst []byte) []byte {
 		}
 		dst = append(dst, "{fd="...)
 		dst = strconv.AppendInt(dst, int64(int32(number(b, 4))), 10)
-		dst = v.appendFile(dst, int(int32(number(b, 4))), false)
 		dst = append(dst, ", revents="...)
 		dst = appendFlags(dst, pollFlags, number(b[revents:], 2))
 		dst = append(dst, '}')

@@ -326,6 +326,9 @@ func (n *Names) addCall(e *ringstore.Event) {
 		return 0
 	}
 	ok := e.Ret >= 0 && !e.Unfinished
+	if call.Ret.Format == syscalls.RetFD && ok && !n.captured(e, int(e.Ret)) {
+		my().set(int(e.Ret), item{lo: lo, hi: hi, change: true})
+	}
 	switch call.Name {
 	case "close":
 		// It closes also where it returns an error.

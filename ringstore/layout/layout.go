@@ -1030,7 +1030,8 @@ type Task struct {
 	Payload    uint16
 	Place      uint64
 	Row        uint16
-	_          [3]uint16
+	_          uint16
+	Noted      uint32
 	Args       [6]uint64
 	Capture    [840]uint8
 }
@@ -1050,6 +1051,7 @@ const (
 	TaskAtPayload    = 38
 	TaskAtPlace      = 40
 	TaskAtRow        = 48
+	TaskAtNoted      = 52
 	TaskAtArgs       = 56
 	TaskAtCapture    = 104
 )
