@@ -59,8 +59,8 @@ type table struct {
 	// It began as a copy of another one, made between two times.
 	base           *table
 	baseLo, baseHi int64
-	// From when on the kernel may change it without a call.
-	uring int64
+	// From when on the kernel may change it without a call, and several threads may.
+	uring, shared int64
 	// now is what descriptors are in the order in which records are read: for sockets that
 	// are not bound.
 	now map[int]*ringstore.File
@@ -69,7 +69,7 @@ type table struct {
 }
 
 func newTable() *table {
-	return &table{items: make(map[int][]item), now: make(map[int]*ringstore.File), uring: never}
+	return &table{items: make(map[int][]item), now: make(map[int]*ringstore.File), uring: never, shared: never}
 }
 
 func (t *table) copyOf(base *table, lo, hi int64) *table {
@@ -106,9 +106,11 @@ type Names struct {
 	threads   map[uint32][]epoch // those with a table of their own
 	sockets   map[uint64][]item
 	gaps      []gap
+	boot      int64 // when the boot lane ended, if there is a gap behind it; else 0
 	sends     []send
 	clones    map[uint32]clone // by thread, the last one
 	several   map[uint32]bool  // processes that had several threads
+	now       int64            // the history's instant
 	depth     int
 }
 
@@ -116,7 +118,7 @@ type Names struct {
 func Of(h *ringstore.History) *Names {
 	n := &Names{
 		arch: h.Meta.Arch, processes: make(map[uint32][]epoch), threads: make(map[uint32][]epoch),
-		sockets: make(map[uint64][]item), clones: make(map[uint32]clone), several: make(map[uint32]bool),
+		sockets: make(map[uint64][]item), clones: make(map[uint32]clone), several: make(map[uint32]bool), now: h.Now,
 	}
 	n.findGaps(h)
 	for i := range h.Events {
@@ -156,7 +158,8 @@ func (n *Names) findGaps(h *ringstore.History) {
 	}
 	n.gaps = append(n.gaps, gap{0, h.Meta.Armed})
 	if complete > h.Meta.Armed {
-		n.gaps = append(n.gaps, gap{max(h.BootDone, h.Meta.Armed), complete})
+		n.boot = max(h.BootDone, h.Meta.Armed)
+		n.gaps = append(n.gaps, gap{n.boot, complete})
 	}
 }
 
@@ -201,6 +204,9 @@ const (
 func (n *Names) add(e *ringstore.Event, now int64) {
 	if e.TID != e.PID {
 		n.several[e.PID] = true
+		if t := n.table(e.TID, e.PID, e.Start); t.shared == never {
+			t.shared = 0 // since nobody knows when
+		}
 	}
 	switch e.Kind {
 	case ringstore.KindCall:
@@ -254,8 +260,11 @@ func (n *Names) addFork(e *ringstore.Event) {
 		for fd, f := range parent.now {
 			t.now[fd] = f
 		}
-	} else if c.flags&cloneFS == 0 {
-		t.cwdShared = true
+	} else {
+		t.shared = min(t.shared, c.start)
+		if c.flags&cloneFS == 0 {
+			t.cwdShared = true
+		}
 	}
 	if !thread {
 		n.processes[e.Fork.ChildPID] = append(n.processes[e.Fork.ChildPID], epoch{e.Start, t})
@@ -326,7 +335,8 @@ func (n *Names) addCall(e *ringstore.Event) {
 		return 0
 	}
 	ok := e.Ret >= 0 && !e.Unfinished
-	if call.Ret.Format == syscalls.RetFD && ok && !n.captured(e, int(e.Ret)) {
+	copies := call.Name == "dup" || call.Name == "dup2" || call.Name == "dup3"
+	if call.Ret.Format == syscalls.RetFD && ok && !copies && !n.captured(e, int(e.Ret)) {
 		my().set(int(e.Ret), item{lo: lo, hi: hi, change: true})
 	}
 	switch call.Name {
@@ -636,7 +646,11 @@ func (n *Names) slot(t *table, fd int, lo, hi int64, open bool) *ringstore.File 
 		return nil
 	}
 	defer func() { n.depth-- }()
-	if t.uring < hi || fd == ringstore.CWD && t.cwdShared {
+	if t.uring < hi || t.shared < hi && hi <= n.boot {
+		// At the end of the boot lane, another thread was in a call that has no record.
+		return nil
+	}
+	if fd == ringstore.CWD && t.cwdShared {
 		return nil
 	}
 	items := t.items[fd]
@@ -653,7 +667,7 @@ func (n *Names) slot(t *table, fd int, lo, hi int64, open bool) *ringstore.File 
 		case before.what == closed:
 			return nil
 		case before.what == alias:
-			if f := n.slot(t, int(before.of), before.lo, before.lo, true); f != nil {
+			if f := n.slot(t, int(before.of), before.lo, before.hi, true); f != nil {
 				return f
 			}
 		}
@@ -713,10 +727,39 @@ func (n *Names) At(e *ringstore.Event, fd int) *ringstore.File {
 	if fd < 0 && fd != ringstore.CWD || e.Kind != ringstore.KindCall {
 		return nil
 	}
-	// It was open, or the call had failed.
-	open := fd == ringstore.CWD || e.Ret >= 0 || e.Unfinished
-	f := n.slot(n.table(e.TID, e.PID, e.Start), fd, e.Start, e.Start, open)
+	f := n.slot(n.table(e.TID, e.PID, e.Start), fd, e.Start, e.Start, fd == ringstore.CWD || n.proves(e, fd))
 	return n.named(f, e.Start)
+}
+
+// looked is how long a call runs at least, in ns, that has surely looked at its descriptor.
+const looked = 200e6
+
+// proves tells whether what became of a call says that a descriptor which it was given was
+// open: the first argument is one, and the call would have failed.
+func (n *Names) proves(e *ringstore.Event, fd int) bool {
+	if len(e.Args) == 0 || int(int32(e.Args[0])) != fd || e.Ret < 0 && !e.Unfinished || e.Unfinished && n.now-e.Start < looked {
+		return false
+	}
+	call := syscalls.Lookup(n.arch, e.ABI, e.Nr)
+	if call == nil {
+		return false
+	}
+	args, _ := call.Shape(e.Args)
+	if len(args) == 0 || args[0].Index != 0 {
+		return false
+	}
+	switch args[0].Format {
+	case syscalls.FormatFD:
+		return true
+	case syscalls.FormatDirFD:
+		// Not if the path begins at the root: then nobody looks.
+		for i := range e.Captures {
+			if c := &e.Captures[i]; c.Arg == 1 && c.Status == 0 {
+				return len(c.Data) == 0 || c.Data[0] != '/'
+			}
+		}
+	}
+	return false
 }
 
 // After returns what a descriptor stands for that a call returned, or stored somewhere;
