@@ -372,14 +372,14 @@ out:
 
 static __always_inline bool may_note(struct swoll_task *st)
 {
-	u32 now = st->start / 1024, due = st->noted;
+	/* `noted` is when the last one will have been paid for. It wraps. */
+	u32 now = st->start / 1024, ahead = st->noted - now;
 
-	/* `noted` is when the last one will have been paid for. */
-	if ((s32)(due - now) < 0)
-		due = now;
-	if (due - now > NOTE_PERIOD * NOTE_BURST)
+	if (ahead > 2 * NOTE_PERIOD * NOTE_BURST)
+		ahead = 0; /* it is in the past */
+	if (ahead > NOTE_PERIOD * NOTE_BURST)
 		return false;
-	st->noted = due + NOTE_PERIOD;
+	st->noted = now + ahead + NOTE_PERIOD;
 	return true;
 }
 

@@ -230,6 +230,11 @@ func TestNamesOfDescriptors(t *testing.T) {
 				t.Fatal(err)
 			}
 			recorded := s.text(c.name, "all=true&fds=true")
+			for _, l := range recorded[:min(len(recorded), 10)] {
+				if strings.HasPrefix(l, "# ") {
+					t.Log(l)
+				}
+			}
 			want, got := parseTrace(t, lines), parseTrace(t, recorded)
 			exec := regexp.MustCompile(`^execve\(.*\) += 0$`)
 			want[root] = fromExec(t, want[root], exec, 2)

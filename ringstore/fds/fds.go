@@ -673,7 +673,8 @@ func (n *Names) slot(t *table, fd int, lo, hi int64, open bool) *ringstore.File 
 		}
 	}
 	if before == nil && t.base != nil && n.linked(t.baseHi, hi) {
-		if f := n.slot(t.base, fd, t.baseLo, t.baseHi, open); f != nil {
+		// That it is open now does not say that it was then.
+		if f := n.slot(t.base, fd, t.baseLo, t.baseHi, fd == ringstore.CWD); f != nil {
 			return f
 		}
 	}
