@@ -658,7 +658,13 @@ func (n *Names) slot(t *table, fd int, lo, hi int64, open bool) *ringstore.File 
 	if !clear {
 		return nil
 	}
-	if before != nil && (before.hi > lo || n.linked(before.hi, hi)) {
+	since := func(lo, hi int64) int64 {
+		if t.shared < hi {
+			return lo // others may have changed it again before the call returned
+		}
+		return hi
+	}
+	if before != nil && (before.hi > lo || n.linked(since(before.lo, before.hi), hi)) {
 		switch {
 		case mixed(items, t.spans, fd, before):
 			return nil
@@ -672,7 +678,7 @@ func (n *Names) slot(t *table, fd int, lo, hi int64, open bool) *ringstore.File 
 			}
 		}
 	}
-	if before == nil && t.base != nil && n.linked(t.baseHi, hi) {
+	if before == nil && t.base != nil && n.linked(t.baseLo, hi) {
 		// That it is open now does not say that it was then.
 		if f := n.slot(t.base, fd, t.baseLo, t.baseHi, fd == ringstore.CWD); f != nil {
 			return f
@@ -696,7 +702,7 @@ func (n *Names) socket(inode uint64, time int64) *ringstore.File {
 	if !clear {
 		return nil
 	}
-	if before != nil && (before.hi > time || n.linked(before.hi, time)) && !mixed(items, nil, 0, before) {
+	if before != nil && (before.hi > time || n.linked(before.lo, time)) && !mixed(items, nil, 0, before) {
 		switch before.what {
 		case known:
 			return before.file
