@@ -166,9 +166,11 @@ func (r *Recorder) copyRings(list []*instance) (metas []*ringstore.Meta, images 
 	// The order counts: calls that end between these two have a record by the time that
 	// the ring is copied. A ring that was overwritten meanwhile takes an instant and a
 	// list of its own: at the common one, nothing of it is left.
+	// What processes have open is listed before: what they do after the instant is not
+	// known.
+	open := r.openFiles()
 	instant := monotonic()
 	shared := sync.OnceValues(r.k.running)
-	open := sync.OnceValue(r.openFiles)
 	for _, i := range list {
 		tries := 0
 		now := func() int64 {
@@ -196,7 +198,7 @@ func (r *Recorder) copyRings(list []*instance) (metas []*ringstore.Meta, images 
 			return nil, nil, fmt.Errorf("copying the ring of %s: %w", i, err)
 		}
 		if ok {
-			img.AddFiles(open()[i.life])
+			i.addFiles(img, open[i.life])
 			r.redact(meta, img)
 			metas, images = append(metas, meta), append(images, img)
 		}
@@ -205,16 +207,6 @@ func (r *Recorder) copyRings(list []*instance) (metas []*ringstore.Meta, images 
 		return nil, nil, api.Errorf(api.CodeNotFound, "the history was just freed")
 	}
 	return metas, images, nil
-}
-
-// openFiles lists what processes have open. Without the list a history is the same, and
-// only less is known of what its descriptors stood for.
-func (r *Recorder) openFiles() map[uint64]*ringstore.FileList {
-	lists, err := r.k.openFiles()
-	if err != nil {
-		r.log.Warn("what file descriptors stand for is known only in part", "err", err)
-	}
-	return lists
 }
 
 // redact masks secrets in what was copied from a ring, before anybody sees it.
@@ -384,6 +376,12 @@ func (r *Recorder) save(i *instance, trigger, reason string, death bool) (api.Sn
 	i.saving.RLock()
 	saved := sync.OnceFunc(i.saving.RUnlock)
 	defer saved()
+	// A death says itself what its process had open; what is listed after it counts for
+	// nothing.
+	var open map[uint64]*ringstore.FileList
+	if !death {
+		open = r.openFiles()
+	}
 	ok := i.alive(func() {
 		c := r.k.control(i.ring)
 		if death {
@@ -403,7 +401,7 @@ func (r *Recorder) save(i *instance, trigger, reason string, death bool) (api.Sn
 		meta = r.meta(i)
 		img, err = ring.Copy(monotonic, r.k.running)
 		if err == nil {
-			img.AddFiles(r.openFiles()[i.life])
+			i.addFiles(img, open[i.life])
 		}
 		if !death && err == nil {
 			meta.State = api.StateFrozen

@@ -28,6 +28,10 @@ type instance struct {
 	byHand   bool   // not below a watched cgroup
 	known    atomic.Pointer[known]
 
+	filesMu  sync.Mutex
+	files    []*ringstore.FileList // what its processes had open at times, the oldest first
+	listedAt atomic.Uint64         // pages handed out of the recent lane by the last of them
+
 	noteMu sync.Mutex
 	notes  []string // what readers of its dumps must know
 

@@ -252,3 +252,65 @@ func TestNamesOfDescriptors(t *testing.T) {
 		t.Errorf("of %d names, %d are unknown", total.all, total.unknown)
 	}
 }
+
+// TestNamesWithoutOpens: a descriptor has its name also where the call that opened it is
+// not held any more: where it was overwritten, where recording began later, where the
+// process died while no service ran. And so in a file, without the service.
+func TestNamesWithoutOpens(t *testing.T) {
+	t.Parallel()
+	s := newService(t, "--memory", "2MiB", "--ring-size", "256KiB")
+	argv := []string{realPython(t), mustAbs(t, "testdata/fds.py"), "hold"}
+	const name, json = "pread64(20</etc/passwd>, ", `"fds":{"20":"/etc/passwd"}`
+	named := func(t *testing.T, what, text, want string, least int) {
+		t.Helper()
+		calls, right := 0, 0
+		for line := range strings.Lines(text) {
+			if !strings.Contains(line, "pread64") || !strings.Contains(line, "20") || strings.HasPrefix(line, "# ") {
+				continue
+			}
+			calls++
+			if strings.Contains(line, want) {
+				right++
+			} else if calls-right < 3 {
+				t.Errorf("%s: %s", what, line)
+			}
+		}
+		if calls < least || right != calls {
+			t.Errorf("%s: of %d calls, %d have the name", what, calls, right)
+		}
+		if strings.Contains(text, `"/etc/passwd", O_RDONLY`) {
+			t.Errorf("%s: the call that opened it is still there: the ring is too large for this test", what)
+		}
+	}
+
+	// Somebody else's cgroup, recorded when its process has opened all.
+	dir := makeCgroup(t, unified(t))
+	late := startProcess(t, nil, argv...)
+	if err := os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte(strconv.Itoa(late.pid)), 0); err != nil {
+		t.Fatal(err)
+	}
+	late.expect("ready")
+	s.post("/v1/recordings", map[string]string{"cgroup": dir, "name": "late"})
+	late.send()
+	late.expect("done")
+	named(t, "recorded late", strings.Join(s.text("late", "fds"), "\n"), name, 1000)
+	named(t, "recorded late, as JSON", string(s.get("/v1/pods/host/late/dump?format=json")), json, 1000)
+	if text := strings.Join(s.text("late", ""), "\n"); strings.Contains(text, "</etc/passwd>") {
+		t.Error("names are in the text though nobody asked for them")
+	}
+
+	c := s.container("overwritten")
+	p := c.start(argv...)
+	p.expect("ready")
+	s.kill() // nobody is there
+	p.send()
+	p.expect("done")
+	p.send()
+	p.wait()
+	s.start()
+	snap := s.waitSnapshot(c.name)
+	named(t, "died without a service", s.mustCLI("show", snap.ID, "--fds"), name, 1000)
+	file := filepath.Join(s.dir, "snapshot")
+	s.mustCLI("export", snap.ID, file)
+	named(t, "from a file", s.mustCLI("show", file, "--fds"), name, 1000)
+}
