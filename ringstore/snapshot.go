@@ -76,7 +76,7 @@ import (
 //	          | index | bytes | the used part of the | ... the next page
 //	          +-------+-------+ page, head first     |
 //
-// The ring comes first, then the tasks, then the pages, the youngest record first. So
+// The ring comes first, then the tasks and the lists, then the pages, the youngest record first. So
 // where a file ends early, or is damaged, it still holds all that is younger than what is
 // missing: its history is complete from a later time, as if more had been overwritten.
 

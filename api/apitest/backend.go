@@ -97,8 +97,8 @@ func (b *Backend) write(w io.Writer, what string, q api.DumpQuery) error {
 	if b.OnDump != nil {
 		return b.OnDump(w)
 	}
-	_, err := fmt.Fprintf(w, "# %s format=%s since=%s last=%d syscalls=%s errors=%t pid=%d all=%t\n%s", what,
-		q.Format, q.Since, q.Last, strings.Join(q.Syscalls, ","), q.Errors, q.PID, q.All, b.Calls)
+	_, err := fmt.Fprintf(w, "# %s format=%s since=%s last=%d syscalls=%s errors=%t pid=%d all=%t fds=%t\n%s", what,
+		q.Format, q.Since, q.Last, strings.Join(q.Syscalls, ","), q.Errors, q.PID, q.All, q.FDs, b.Calls)
 	return err
 }
 
