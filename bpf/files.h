@@ -199,29 +199,37 @@ __noinline int name_socket(struct file_room *to, u64 file)
 	s = (void *)to->name;
 	s->peer = 0;
 	s->local_port = s->peer_port = 0;
-	s->family = s->protocol = 0;
-	s->pad = 0;
-	__builtin_memset(s->local, 0, 32);
+	s->family = s->type = s->protocol = s->pad = 0;
 	to->file.len = sizeof(*s);
 	if (READ(&sock, &((struct file *)file)->private_data) || !sock || READ(&sk, &sock->sk) || !sk)
 		return 0;
 	READ(&s->family, &sk->__sk_common.skc_family);
+	READ(&s->type, &sk->sk_type);
 	READ(&s->protocol, &sk->sk_protocol);
 	if (s->family == AF_INET) {
-		READ((u32 *)s->local, &sk->__sk_common.skc_rcv_saddr);
-		READ((u32 *)s->remote, &sk->__sk_common.skc_daddr);
+		u32 *address = (u32 *)(s + 1);
+
+		if (READ(address, &sk->__sk_common.skc_rcv_saddr) || READ(address + 1, &sk->__sk_common.skc_daddr))
+			return 0;
+		to->file.len = sizeof(*s) + 8;
 	} else if (s->family == AF_INET6) {
-		bpf_probe_read_kernel(s->local, 16, &sk->__sk_common.skc_v6_rcv_saddr);
-		bpf_probe_read_kernel(s->remote, 16, &sk->__sk_common.skc_v6_daddr);
+		u8 *address = (u8 *)(s + 1);
+
+		if (bpf_probe_read_kernel(address, 16, &sk->__sk_common.skc_v6_rcv_saddr) ||
+		    bpf_probe_read_kernel(address + 16, 16, &sk->__sk_common.skc_v6_daddr))
+			return 0;
+		to->file.len = sizeof(*s) + 32;
 	} else if (s->family == AF_UNIX) {
 		struct unix_sock *u = (void *)sk;
 		struct unix_address *addr = 0;
 		struct sock *peer = 0;
 		struct socket_alloc *other = 0;
+		unsigned long inode = 0;
 		u32 len = 0;
 
 		if (!READ(&peer, &u->peer) && peer && !READ(&other, &peer->sk_socket) && other)
-			READ(&s->peer, &other->vfs_inode.i_ino);
+			READ(&inode, &other->vfs_inode.i_ino);
+		s->peer = inode;
 		if (!READ(&addr, &u->addr) && addr && !READ(&len, &addr->len) && len > 2) {
 			u64 n = at_most(len - 2, 108);
 
@@ -230,13 +238,9 @@ __noinline int name_socket(struct file_room *to, u64 file)
 				to->file.len = sizeof(*s) + n;
 		}
 		return 0;
-	} else if (s->family == AF_NETLINK) {
-		u32 port = 0;
-
-		READ(&port, &((struct netlink_sock *)sk)->portid);
-		s->peer = port;
-		return 0;
 	} else {
+		if (s->family == AF_NETLINK)
+			READ(&s->peer, &((struct netlink_sock *)sk)->portid);
 		return 0;
 	}
 	READ(&s->local_port, &((struct inet_sock *)sk)->inet_sport);
@@ -262,8 +266,6 @@ __noinline int name_pseudo(struct file_room *to, u64 file, u64 inode_at, u64 den
 	if (magic == SOCKFS_MAGIC) {
 		struct swoll_socket *s = (void *)to->name;
 
-		__builtin_memset(s->name, 0, sizeof(s->name));
-		bpf_probe_read_kernel_str(s->name, sizeof(s->name), d.name.name);
 		s->inode = ino;
 		to->file.kind = SWOLL_FILE_SOCKET;
 	} else if (magic == PIPEFS_MAGIC) {

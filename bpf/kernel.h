@@ -206,6 +206,7 @@ struct socket;
 struct sock {
 	struct sock_common __sk_common;
 	struct socket *sk_socket;
+	u16 sk_type;
 	u16 sk_protocol;
 } CO_RE;
 

@@ -220,7 +220,8 @@ enum swoll_signal_flag {
  *			with its NUL
  *	CHAR, BLOCK	a u32 with the device's number, then the same
  *	PIPE		a u64, the inode
- *	SOCKET		struct swoll_socket, then for AF_UNIX its name: as many bytes as it has
+ *	SOCKET		struct swoll_socket, then of AF_INET and AF_INET6 the local and the
+ *			peer's address, of AF_UNIX its name: as many bytes as it has
  *	ANON		the name of the kind, as in anon_inode:NAME, with its NUL
  *	PIDFD		a u32, the process in the host's pid namespace
  */
@@ -248,16 +249,14 @@ enum swoll_file_number {
 	SWOLL_FILE_CWD = -100,
 };
 struct swoll_socket {
-	__u64 inode;
-	__u64 peer;	/* AF_UNIX: the peer's inode; AF_NETLINK: the port's id; 0: none */
-	char name[12];	/* of its protocol, as the kernel calls it */
+	__u32 inode;
+	__u32 peer;	/* AF_UNIX: the peer's inode; AF_NETLINK: the port's id; 0: none */
 	__u16 family;
+	__u16 type;
 	__u16 protocol;
 	__u16 local_port;
 	__u16 peer_port;
-	__u32 pad;
-	__u8 local[16];
-	__u8 remote[16];
+	__u16 pad;
 };
 /*
  * What a process has open: of all descriptors from `from` to below `to` those that are

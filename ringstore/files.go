@@ -113,27 +113,61 @@ func parseFile(b []byte) (File, int) {
 		if len(b) < layout.SizeofSocket {
 			return File{}, 0
 		}
-		f.Inode, f.Path = le.Uint64(b), text(b[layout.SocketAtName:layout.SocketAtFamily])
 		s := &f.Socket
+		f.Inode, s.Peer = uint64(le.Uint32(b)), uint64(le.Uint32(b[layout.SocketAtPeer:]))
 		s.Family, s.Protocol = le.Uint16(b[layout.SocketAtFamily:]), le.Uint16(b[layout.SocketAtProtocol:])
-		s.Peer = le.Uint64(b[layout.SocketAtPeer:])
-		local, remote := b[layout.SocketAtLocal:], b[layout.SocketAtRemote:]
+		f.Path = protocolOf(s.Family, le.Uint16(b[layout.SocketAtType:]), s.Protocol)
 		localPort, remotePort := le.Uint16(b[layout.SocketAtLocalPort:]), le.Uint16(b[layout.SocketAtPeerPort:])
-		switch s.Family {
-		case afInet:
-			s.Local = netip.AddrPortFrom(netip.AddrFrom4([4]byte(local[:4])), localPort)
-			s.Remote = netip.AddrPortFrom(netip.AddrFrom4([4]byte(remote[:4])), remotePort)
-		case afInet6:
-			s.Local = netip.AddrPortFrom(netip.AddrFrom16([16]byte(local[:16])), localPort)
-			s.Remote = netip.AddrPortFrom(netip.AddrFrom16([16]byte(remote[:16])), remotePort)
-		case afUnix:
-			s.Name = string(b[layout.SizeofSocket:])
+		switch rest := b[layout.SizeofSocket:]; {
+		case s.Family == afInet && len(rest) == 8:
+			s.Local = netip.AddrPortFrom(netip.AddrFrom4([4]byte(rest)), localPort)
+			s.Remote = netip.AddrPortFrom(netip.AddrFrom4([4]byte(rest[4:])), remotePort)
+		case s.Family == afInet6 && len(rest) == 32:
+			s.Local = netip.AddrPortFrom(netip.AddrFrom16([16]byte(rest)), localPort)
+			s.Remote = netip.AddrPortFrom(netip.AddrFrom16([16]byte(rest[16:])), remotePort)
+		case s.Family == afUnix:
+			s.Name = string(rest)
 			if s.Name != "" && s.Name[0] != 0 {
 				s.Name = text([]byte(s.Name))
 			}
 		}
 	}
 	return f, n
+}
+
+// protocolOf returns what the kernel calls the protocol of a socket, of those that have a
+// name here; else an empty string.
+func protocolOf(family, kind, protocol uint16) string {
+	const stream, datagram, raw = 1, 2, 3
+	name := ""
+	switch family {
+	case afUnix:
+		if kind == stream {
+			return "UNIX-STREAM"
+		}
+		return "UNIX"
+	case afNetlink:
+		return "NETLINK"
+	case afInet, afInet6:
+		switch {
+		case kind == raw:
+			name = "RAW"
+		case kind == stream && protocol == 6:
+			name = "TCP"
+		case kind == datagram && protocol == 17:
+			name = "UDP"
+		case kind == datagram && protocol == 136:
+			name = "UDPLITE"
+		case kind == datagram && (protocol == 1 || protocol == 58):
+			name = "PING"
+		case protocol == 132:
+			name = "SCTP"
+		}
+	}
+	if name != "" && family == afInet6 {
+		name += "v6"
+	}
+	return name
 }
 
 // pathOf joins names, each with its NUL, the last one first.

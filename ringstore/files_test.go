@@ -31,18 +31,16 @@ func upwards(path string) []byte {
 	return b
 }
 
-func socketBytes(name string, family, protocol uint16, peer uint64, local, remote []byte, ports [2]uint16, tail string) []byte {
+func socketBytes(family, kind, protocol uint16, peer uint32, addresses []byte, ports [2]uint16) []byte {
 	b := make([]byte, layout.SizeofSocket)
-	le.PutUint64(b, 77)
-	le.PutUint64(b[layout.SocketAtPeer:], peer)
-	copy(b[layout.SocketAtName:], name)
+	le.PutUint32(b, 77)
+	le.PutUint32(b[layout.SocketAtPeer:], peer)
 	le.PutUint16(b[layout.SocketAtFamily:], family)
+	le.PutUint16(b[layout.SocketAtType:], kind)
 	le.PutUint16(b[layout.SocketAtProtocol:], protocol)
 	le.PutUint16(b[layout.SocketAtLocalPort:], ports[0])
 	le.PutUint16(b[layout.SocketAtPeerPort:], ports[1])
-	copy(b[layout.SocketAtLocal:], local)
-	copy(b[layout.SocketAtRemote:], remote)
-	return append(b, tail...)
+	return append(b, addresses...)
 }
 
 // Each kind of file is called as strace -yy calls it; what is no file is refused.
@@ -61,15 +59,15 @@ func TestFileNames(t *testing.T) {
 		{fileBytes(3, FileAnon, 0, []byte("[eventfd]\x00")), "anon_inode:[eventfd]"},
 		{fileBytes(3, FilePIDFD, 0, []byte{44, 1, 0, 0}), "pid:300"},
 		{fileBytes(3, FileUnknown, 0, nil), ""},
-		{fileBytes(3, FileSocket, 0, socketBytes("TCP", afInet, 6, 0, []byte{127, 0, 0, 1}, []byte{10, 0, 0, 2}, [2]uint16{34, 80}, "")), "TCP:[127.0.0.1:34->10.0.0.2:80]"},
-		{fileBytes(3, FileSocket, 0, socketBytes("TCP", afInet, 6, 0, nil, nil, [2]uint16{80, 0}, "")), "TCP:[0.0.0.0:80]"},
-		{fileBytes(3, FileSocket, 0, socketBytes("TCP", afInet, 6, 0, nil, nil, [2]uint16{}, "")), "TCP:[77]"},
-		{fileBytes(3, FileSocket, 0, socketBytes("TCPv6", afInet6, 6, 0, six, six, [2]uint16{34, 80}, "")), "TCPv6:[[::1]:34->[::1]:80]"},
-		{fileBytes(3, FileSocket, 0, socketBytes("UNIX-STREAM", afUnix, 0, 456, nil, nil, [2]uint16{}, "")), "UNIX-STREAM:[77->456]"},
-		{fileBytes(3, FileSocket, 0, socketBytes("UNIX", afUnix, 0, 0, nil, nil, [2]uint16{}, "/run/x\x00")), `UNIX:[77,"/run/x"]`},
-		{fileBytes(3, FileSocket, 0, socketBytes("UNIX", afUnix, 0, 5, nil, nil, [2]uint16{}, "\x00ab")), `UNIX:[77->5,@"ab"]`},
-		{fileBytes(3, FileSocket, 0, socketBytes("NETLINK", afNetlink, 0, 12, nil, nil, [2]uint16{}, "")), "NETLINK:[ROUTE:12]"},
-		{fileBytes(3, FileSocket, 0, socketBytes("PACKET", 17, 0, 0, nil, nil, [2]uint16{}, "")), "socket:[77]"},
+		{fileBytes(3, FileSocket, 0, socketBytes(afInet, 1, 6, 0, []byte{127, 0, 0, 1, 10, 0, 0, 2}, [2]uint16{34, 80})), "TCP:[127.0.0.1:34->10.0.0.2:80]"},
+		{fileBytes(3, FileSocket, 0, socketBytes(afInet, 1, 6, 0, make([]byte, 8), [2]uint16{80, 0})), "TCP:[0.0.0.0:80]"},
+		{fileBytes(3, FileSocket, 0, socketBytes(afInet, 1, 6, 0, make([]byte, 8), [2]uint16{})), "TCP:[77]"},
+		{fileBytes(3, FileSocket, 0, socketBytes(afInet6, 1, 6, 0, append(six, six...), [2]uint16{34, 80})), "TCPv6:[[::1]:34->[::1]:80]"},
+		{fileBytes(3, FileSocket, 0, socketBytes(afUnix, 1, 0, 456, nil, [2]uint16{})), "UNIX-STREAM:[77->456]"},
+		{fileBytes(3, FileSocket, 0, socketBytes(afUnix, 2, 0, 0, []byte("/run/x\x00"), [2]uint16{})), `UNIX:[77,"/run/x"]`},
+		{fileBytes(3, FileSocket, 0, socketBytes(afUnix, 2, 0, 5, []byte("\x00ab"), [2]uint16{})), `UNIX:[77->5,@"ab"]`},
+		{fileBytes(3, FileSocket, 0, socketBytes(afNetlink, 3, 0, 12, nil, [2]uint16{})), "NETLINK:[ROUTE:12]"},
+		{fileBytes(3, FileSocket, 0, socketBytes(17, 3, 0, 0, nil, [2]uint16{})), "socket:[77]"},
 	} {
 		f, ok := ParseFile(test.data)
 		if !ok || f.String() != test.want {
@@ -122,7 +120,7 @@ func filesRecord(start int64, life uint64, why FilesWhy, files ...[]byte) []byte
 func TestFileLists(t *testing.T) {
 	k, ring := newKernel(t, smallShape)
 	path := fileBytes(3, FilePath, 0, upwards("/srv/s3cr3t/x/y"))
-	unix := fileBytes(4, FileSocket, 0, socketBytes("UNIX", afUnix, 0, 0, nil, nil, [2]uint16{}, "/run/s3cr3t/x"))
+	unix := fileBytes(4, FileSocket, 0, socketBytes(afUnix, 2, 0, 0, []byte("/run/s3cr3t/x"), [2]uint16{}))
 	k.write(0, LaneLife, k.now(), filesRecord(k.now(), 0, FilesExec, path))
 	call := Event{Kind: KindCall, Start: k.now(), TID: 7, PID: 7, Nr: 257, Captures: []Capture{{Arg: CaptureFile, Status: CaptureExit, Data: bytes.Clone(path)}}}
 	k.write(0, LaneRecent, k.now(), appendRecord(nil, &call))

@@ -989,30 +989,26 @@ const (
 // Socket is struct swoll_socket.
 type Socket struct {
 	_         structs.HostLayout
-	Inode     uint64
-	Peer      uint64
-	Name      [12]uint8
+	Inode     uint32
+	Peer      uint32
 	Family    uint16
+	Type      uint16
 	Protocol  uint16
 	LocalPort uint16
 	PeerPort  uint16
-	_         uint32
-	Local     [16]uint8
-	Remote    [16]uint8
+	_         uint16
 }
 
 // Size and offsets of struct swoll_socket.
 const (
-	SizeofSocket      = 72
+	SizeofSocket      = 20
 	SocketAtInode     = 0
-	SocketAtPeer      = 8
-	SocketAtName      = 16
-	SocketAtFamily    = 28
-	SocketAtProtocol  = 30
-	SocketAtLocalPort = 32
-	SocketAtPeerPort  = 34
-	SocketAtLocal     = 40
-	SocketAtRemote    = 56
+	SocketAtPeer      = 4
+	SocketAtFamily    = 8
+	SocketAtType      = 10
+	SocketAtProtocol  = 12
+	SocketAtLocalPort = 14
+	SocketAtPeerPort  = 16
 )
 
 // Task is struct swoll_task.
