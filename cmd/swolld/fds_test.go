@@ -280,6 +280,10 @@ func TestNamesWithoutOpens(t *testing.T) {
 		}
 	}
 
+	// One that is closed by the time of the dump: only a list of before tells.
+	paced := s.container("paced")
+	slow := paced.start(argv[0], argv[1], "pace")
+
 	// Somebody else's cgroup, recorded when its process has opened all.
 	dir := makeCgroup(t, unified(t))
 	late := startProcess(t, nil, argv...)
@@ -295,6 +299,9 @@ func TestNamesWithoutOpens(t *testing.T) {
 	if text := strings.Join(s.text("late", ""), "\n"); strings.Contains(text, "</etc/passwd>") {
 		t.Error("names are in the text though nobody asked for them")
 	}
+
+	slow.expect("done")
+	named(t, "closed since", strings.Join(s.text(paced.name, "fds"), "\n"), name, 500)
 
 	c := s.container("overwritten")
 	p := c.start(argv...)

@@ -1,6 +1,14 @@
 # A program that uses file descriptors of all kinds; or with the argument "hold", one that
-# reads again and again from one that it opened before.
+# reads again and again from one that it opened before; or with "pace", so slowly that
+# what it has open is listed meanwhile, and closes it then.
 import os,select,socket,subprocess,sys
+if sys.argv[1]=='pace':
+    import time
+    os.dup2(os.open('/etc/passwd',os.O_RDONLY),20)
+    for _ in range(4000): os.pread(20,4,0); time.sleep(0.001)
+    os.close(20)
+    print('done',flush=True); os.read(0,1)
+    sys.exit(0)
 if sys.argv[1]=='hold':
     os.dup2(os.open('/etc/passwd',os.O_RDONLY),20)
     print('ready',flush=True); os.read(0,1)
