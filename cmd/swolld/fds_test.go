@@ -318,3 +318,36 @@ func TestNamesWithoutOpens(t *testing.T) {
 	s.mustCLI("export", snap.ID, file)
 	named(t, "from a file", s.mustCLI("show", file, "--fds"), name, 1000)
 }
+
+// TestNamesOnThisKernel: a path, a device and a pipe have their names, without strace or
+// Python: so the test also runs where there is nothing else.
+func TestNamesOnThisKernel(t *testing.T) {
+	t.Parallel()
+	s := newService(t)
+	c := s.container("names")
+	p := c.start(program(t, "death"), "clean")
+	p.expect("ready")
+	cwd, err := os.Readlink("/proc/" + strconv.Itoa(p.pid) + "/cwd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := os.Readlink("/proc/" + strconv.Itoa(p.pid) + "/fd/1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := strings.Join(s.text(c.name, "fds&all"), "\n")
+	if want := "write(1<" + out + ">, "; !strings.Contains(text, want) {
+		t.Errorf("no %q", want)
+	}
+	for _, line := range strings.Split(text, "\n") {
+		if strings.Contains(line, "openat(AT_FDCWD") && !strings.Contains(line, "openat(AT_FDCWD<"+cwd+">") {
+			t.Errorf("the working directory is %s: %s", cwd, line)
+		}
+		if strings.Contains(line, `"/dev/null"`) && !strings.Contains(line, "</dev/null<char 1:3>>") {
+			t.Errorf("it opened /dev/null: %s", line)
+		}
+		if strings.Contains(line, `"/etc/ld.so.cache"`) && !strings.Contains(line, "= 3</etc/ld.so.cache>") {
+			t.Errorf("it opened /etc/ld.so.cache: %s", line)
+		}
+	}
+}
