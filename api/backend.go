@@ -25,6 +25,7 @@ type DumpQuery struct {
 	All      bool          // also what is older than the complete part
 	Split    bool          // in text, calls in two lines where other lines come between
 	NoHeader bool          // no lines of text that are not strace's before the first call
+	FDs      bool          // in text, what file descriptors stand for; JSON always has it
 }
 
 // Backend is what the server serves. Its errors are of type *Error where the caller is

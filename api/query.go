@@ -15,7 +15,7 @@ import (
 // The query parameters of requests.
 var (
 	selectorQuery = []string{"container", "instance"}
-	filterQuery   = []string{"format", "since", "last", "syscall", "errors", "pid", "all", "split", "header"}
+	filterQuery   = []string{"format", "since", "last", "syscall", "errors", "pid", "all", "fds", "split", "header"}
 	formatQuery   = []string{"format"}
 )
 
@@ -94,6 +94,9 @@ func (c *call) dumpQuery() (q DumpQuery, err error) {
 		return q, err
 	}
 	if q.All, err = c.flag("all"); err != nil {
+		return q, err
+	}
+	if q.FDs, err = c.flag("fds"); err != nil {
 		return q, err
 	}
 	if q.Split, err = c.flag("split"); err != nil {

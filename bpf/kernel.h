@@ -121,6 +121,127 @@ struct thread_info {
 	u32 status;
 } CO_RE;
 
+struct dentry;
+struct vfsmount;
+
+struct path {
+	struct vfsmount *mnt;
+	struct dentry *dentry;
+} CO_RE;
+
+struct qstr {
+	u64 hash_len;
+	const char *name;
+} CO_RE;
+
+struct super_block {
+	u32 s_dev;
+	unsigned long s_magic;
+} CO_RE;
+
+struct inode {
+	unsigned short i_mode;
+	struct super_block *i_sb;
+	unsigned long i_ino;
+	u32 i_rdev;
+	u32 i_nlink;
+	s64 i_size;
+	void *i_private;
+} CO_RE;
+
+struct dentry {
+	unsigned int d_flags;
+	struct dentry *d_parent;
+	struct qstr d_name;
+	struct inode *d_inode;
+} CO_RE;
+
+struct hlist_bl_node {
+	struct hlist_bl_node *next, **pprev;
+} CO_RE;
+
+/* dentry as far as it tells whether it was removed. */
+struct dentry___hash {
+	struct hlist_bl_node d_hash;
+} CO_RE;
+
+struct vfsmount {
+	struct dentry *mnt_root;
+} CO_RE;
+
+struct mount {
+	struct mount *mnt_parent;
+	struct dentry *mnt_mountpoint;
+	struct vfsmount mnt;
+} CO_RE;
+
+struct file {
+	struct path f_path;
+	struct inode *f_inode;
+	u32 f_mode;
+	void *private_data;
+} CO_RE;
+
+struct fdtable {
+	unsigned int max_fds;
+	struct file **fd;
+	unsigned long *open_fds;
+} CO_RE;
+
+struct files_struct {
+	struct fdtable *fdt;
+} CO_RE;
+
+struct fs_struct {
+	struct path root, pwd;
+} CO_RE;
+
+struct in6_addr {
+	u8 bytes[16];
+};
+
+struct sock_common {
+	u32 skc_daddr, skc_rcv_saddr;
+	u16 skc_family;
+	u16 skc_dport;
+	struct in6_addr skc_v6_daddr, skc_v6_rcv_saddr;
+} CO_RE;
+
+struct socket;
+struct sock {
+	struct sock_common __sk_common;
+	struct socket *sk_socket;
+	u16 sk_type;
+	u16 sk_protocol;
+} CO_RE;
+
+struct socket {
+	struct sock *sk;
+} CO_RE;
+
+struct socket_alloc {
+	struct socket socket;
+	struct inode vfs_inode;
+} CO_RE;
+
+struct inet_sock {
+	u16 inet_sport;
+} CO_RE;
+
+struct unix_address {
+	int len;
+	char name[0];
+} CO_RE;
+
+struct unix_sock {
+	struct unix_address *addr;
+	struct sock *peer;
+} CO_RE;
+
+struct netlink_sock {
+	u32 portid;
+} CO_RE;
+
 struct task_struct {
 	struct thread_info thread_info;
 	unsigned int flags;
@@ -134,6 +255,8 @@ struct task_struct {
 	const struct cred *cred;
 	char comm[16];
 	struct signal_struct *signal;
+	struct files_struct *files;
+	struct fs_struct *fs;
 	struct css_set *cgroups;
 } CO_RE;
 

@@ -19,41 +19,6 @@ struct {
 	__type(value, struct swoll_stack);
 } stacks SEC(".maps");
 
-struct dentry;
-struct qstr {
-	const unsigned char *name;
-} CO_RE;
-struct super_block {
-	u32 s_dev;
-} CO_RE;
-struct inode {
-	u64 i_ino;
-	s64 i_size;
-	u32 i_nlink;
-	struct super_block *i_sb;
-} CO_RE;
-struct dentry {
-	struct dentry *d_parent;
-	struct qstr d_name;
-	struct inode *d_inode;
-} CO_RE;
-struct vfsmount {
-	struct dentry *mnt_root;
-} CO_RE;
-struct mount {
-	struct mount *mnt_parent;
-	struct dentry *mnt_mountpoint;
-	struct vfsmount mnt;
-} CO_RE;
-struct path {
-	struct vfsmount *mnt;
-	struct dentry *dentry;
-} CO_RE;
-struct file {
-	struct path f_path;
-	struct inode *f_inode;
-	u32 f_mode;
-} CO_RE;
 /* Since Linux 6.5: a file of a file system above another, overlayfs above all. */
 struct backing_file {
 	struct file file;
@@ -66,12 +31,6 @@ struct vm_area_struct {
 	u64 vm_flags;
 	u64 vm_pgoff;
 	struct file *vm_file;
-} CO_RE;
-struct fs_struct {
-	struct path root;
-} CO_RE;
-struct task_struct___fs {
-	struct fs_struct *fs;
 } CO_RE;
 /* A tree of mappings: a node's type is in its pointer. */
 struct maple_range_64 {
@@ -109,8 +68,6 @@ struct mm_struct___vdso {
 #define MAX_FINDS 512
 /* How many pages above the stack pointer the stack is looked for. */
 #define MAX_OVERFLOW 64
-/* The names that a path has at most, mounts included. */
-#define MAX_NAMES 40
 /* What can be an address of a user: none is below, and no more bits count. */
 #define LOWEST_ADDRESS 0x10000
 #define ADDRESS_BITS 48
@@ -186,7 +143,7 @@ static __noinline void name_file(struct task_struct *task, struct file *file, u3
 {
 	struct ascent a = { .index = index, .mapping = mapping };
 	struct swoll_stack *s = stack_at(index);
-	struct fs_struct *fs = BPF_CORE_READ((struct task_struct___fs *)task, fs);
+	struct fs_struct *fs = BPF_CORE_READ(task, fs);
 	struct swoll_mapping *m;
 	struct inode *inode = BPF_CORE_READ(file, f_inode);
 	struct dentry *dentry;
@@ -350,7 +307,7 @@ __noinline u32 mapped(u32 index, u64 address)
 }
 
 /* One step along the frame pointers. */
-static long climb(u32 i, u64 *ctx)
+static long next_frame(u32 i, u64 *ctx)
 {
 	struct swoll_stack *s = stack_at(ctx[0]);
 	u64 at = ctx[1], pair[2];
@@ -568,7 +525,7 @@ int BPF_PROG(stack_at_death, int sig, struct kernel_siginfo *info, struct k_siga
 		mapped(st->ring, s->regs[STACK_LR] & ((1ull << ADDRESS_BITS) - 1));
 #endif
 		at[1] = s->regs[STACK_FP];
-		bpf_loop(SWOLL_STACK_FRAMES, climb, at, 0);
+		bpf_loop(SWOLL_STACK_FRAMES, next_frame, at, 0);
 	}
 	if (flags & SWOLL_STACK_NO_PAYLOAD) {
 		bpf_loop(SWOLL_STACK_REGS, keep_register, at, 0);

@@ -170,6 +170,7 @@ struct scratch {
 		struct swoll_exec exec;
 		struct swoll_exit exit;
 		struct swoll_signal signal;
+		struct swoll_files files;
 		struct swoll_event event;
 	};
 };
@@ -786,7 +787,7 @@ __noinline u32 select_row(struct swoll_task *st, u32 row)
 
 	if (!st)
 		return row;
-	if (call->flags & SWOLL_CALL_STACK) {
+	if (call->select == SWOLL_SELECT_STACK) {
 		struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf());
 
 		st->args[0] = regs->sp + SIGFRAME_MASK;
@@ -1295,6 +1296,8 @@ __noinline int capture_exit(struct swoll_task *st, u32 at, s64 ret)
 	return ((at - from) & EXIT_BYTES) | got;
 }
 
+#include "files.h"
+
 SEC("tp_btf/sys_enter")
 int BPF_PROG(sys_enter, struct pt_regs *regs, long id)
 {
@@ -1604,7 +1607,7 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 			goto out;
 		read_args(st->args, regs, st->abi);
 		st->row = row_of(st->nr, st->abi);
-		if (call_at(st->row)->flags & SWOLL_CALL_STACK)
+		if (call_at(st->row)->select == SWOLL_SELECT_STACK)
 			st->args[0] = 0;
 		st->captures = 0;
 		st->capture_len = 0;
@@ -1621,6 +1624,8 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 	}
 	if (unlikely(flags & SWOLL_TASK_FAULT) && !(call_at(st->row)->flags & SWOLL_CALL_EXEC))
 		capture_entry(st, st->nr, 1);
+	if (unlikely(call_at(st->row)->flags & SWOLL_CALL_FILES))
+		note_files(st, ret);
 	write_call(ring, st, task, ret, true, true, true, ctx + 1);
 	if (unlikely(call_at(st->row)->flags & SWOLL_CALL_CRED) && ret >= 0) {
 		u32 zero = 0;
@@ -1723,6 +1728,7 @@ int BPF_PROG(sched_process_exec, struct task_struct *p, int old_pid, struct linu
 	head->len = len;
 	write_event(st->ring, task, &scratch->event, SWOLL_EXEC,
 		    sizeof(scratch->exec) + SWOLL_CAPTURE_HEAD + len, SWOLL_LANE_LIFE, bpf_ktime_get_ns());
+	write_files(st->ring, SWOLL_FILES_EXEC);
 	return 0;
 }
 
@@ -2076,6 +2082,9 @@ int BPF_PROG(sched_process_exit, struct task_struct *p)
 	else if (status == 31 /* SIGSYS */ && !(task->signal->flags & SIGNAL_GROUP_EXIT) && !(state & SWOLL_DYING))
 		filtered(st, task);
 	st->flags = 0;
+	if (flags & SWOLL_EXIT_GROUP && !mourned &&
+	    (state & SWOLL_DYING ? death->tgid == task->tgid : (first && status) || oom))
+		write_files(st->ring, SWOLL_FILES_DEATH);
 	now = bpf_ktime_get_ns();
 	/* Threads that the kernel made for io_uring came unseen, and go so, as under strace. */
 	if ((!(state & SWOLL_DYING) || death->tgid == task->tgid) &&
@@ -2438,6 +2447,12 @@ struct swoll_types {
 	enum swoll_capture_count capture_count;
 	enum swoll_uring_arg uring_arg;
 	enum swoll_uring_flag uring_flag;
+	enum swoll_file_kind file_kind;
+	enum swoll_file_flag file_flag;
+	enum swoll_files_why files_why;
+	struct swoll_file file;
+	struct swoll_socket socket;
+	struct swoll_files files;
 	struct swoll_page page;
 	struct swoll_record record;
 	struct swoll_capture capture;

@@ -23,7 +23,8 @@ enum swoll_sizes {
 	SWOLL_CAPTURE = 832,	   /* bytes of captures that one call can hold at entry */
 	SWOLL_CAPTURE_START = 448, /* no capture begins behind this; so the last one fits */
 	SWOLL_CAPTURE_HEAD = 4,	   /* bytes of struct swoll_capture */
-	SWOLL_CALL_CAPTURES = 10,   /* captures that one call can have */
+	SWOLL_CALL_CAPTURES = 10,   /* captures that one call can have by its rules */
+	SWOLL_RECORD_CAPTURES = 15, /* captures that a record can have */
 	SWOLL_CALLS = 1024,	   /* rows of the call table, per ABI */
 	SWOLL_VARIANT_ROWS = 512,  /* rows behind them, for forms of calls */
 	SWOLL_VARIANTS = 1024,	   /* values that select such a row */
@@ -32,6 +33,7 @@ enum swoll_sizes {
 	SWOLL_MAX_LIMIT = 380,	   /* the highest capture limit, bytes */
 	SWOLL_PIECE = 128,	   /* bytes of one string of an array, or of one iovec */
 	SWOLL_PIECE_MIN = 32,	   /* bytes that each of several iovecs may have at least */
+	SWOLL_SELECT_STACK = 254,  /* in swoll_call.select */
 	SWOLL_GAPS = 4,		   /* gaps that a ring remembers */
 	SWOLL_TURN = 48,	   /* shift: the bits above in swoll_node.generation are the turn */
 	SWOLL_LIMITS = 32,	   /* limits that calls may have of their own, and 0: none */
@@ -46,6 +48,9 @@ enum swoll_sizes {
 	SWOLL_STACK_PATH = 192,	   /* bytes of a mapped file's path */
 	SWOLL_STACK_ID = 20,	   /* bytes of a build id, at most */
 	SWOLL_CAPTURE_ARG = 7,	   /* the argument, in swoll_capture.arg */
+	SWOLL_CAPTURE_FILE = 6,	   /* in its place: a struct swoll_file, no argument */
+	SWOLL_FILE_NAME = 368,	   /* bytes that follow a struct swoll_file at most */
+	SWOLL_FILE_LIST = 1024,	   /* bytes of a struct swoll_files with its files */
 	SWOLL_CAPTURE_CAP = 3,	   /* shift: the bits above are eighths of the most bytes of
 				    * each iovec that were gathered; 0: as far as they go */
 	SWOLL_URING_ARGS = 8,	   /* enum swoll_uring_arg */
@@ -82,6 +87,7 @@ enum swoll_kind {
 	SWOLL_CRED,		/* struct swoll_event: the task's ids or name changed */
 	SWOLL_FOLD,		/* struct swoll_fold: the same call again, many times */
 	SWOLL_URING,		/* an operation of io_uring: like a call, see swoll_uring_arg */
+	SWOLL_FILES,		/* struct swoll_files: what a process has open */
 	SWOLL_KINDS,
 };
 
@@ -300,6 +306,71 @@ enum swoll_signal_flag {
 	SWOLL_SIGNAL_FATAL = 4,
 };
 
+/*
+ * What a file descriptor stands for. `len` bytes follow, by kind:
+ *
+ *	PATH		the names on the way from the file to the root of the process, each
+ *			with its NUL
+ *	CHAR, BLOCK	a u32 with the device's number, then the same
+ *	PIPE		a u64, the inode
+ *	SOCKET		struct swoll_socket, then of AF_INET and AF_INET6 the local and the
+ *			peer's address, of AF_UNIX its name: as many bytes as it has
+ *	ANON		the name of the kind, as in anon_inode:NAME, with its NUL
+ *	PIDFD		a u32, the process in the host's pid namespace
+ */
+struct swoll_file {
+	__s32 fd;	/* SWOLL_FILE_CWD: the working directory */
+	__u8 kind;	/* enum swoll_file_kind */
+	__u8 flags;	/* enum swoll_file_flag */
+	__u16 len;
+};
+enum swoll_file_kind {
+	SWOLL_FILE_UNKNOWN,	/* it is open; what it is cannot be told */
+	SWOLL_FILE_PATH,
+	SWOLL_FILE_CHAR,
+	SWOLL_FILE_BLOCK,
+	SWOLL_FILE_PIPE,
+	SWOLL_FILE_SOCKET,
+	SWOLL_FILE_ANON,
+	SWOLL_FILE_PIDFD,
+};
+enum swoll_file_flag {
+	SWOLL_FILE_CUT = 1,	/* names nearer to the root are missing */
+	SWOLL_FILE_DELETED = 2,
+};
+enum swoll_file_number {
+	SWOLL_FILE_CWD = -100,
+};
+struct swoll_socket {
+	__u32 inode;
+	__u32 peer;	/* AF_UNIX: the peer's inode; AF_NETLINK: the port's id; 0: none */
+	__u16 family;
+	__u16 type;
+	__u16 protocol;
+	__u16 local_port;
+	__u16 peer_port;
+	__u16 pad;
+};
+/*
+ * What a process has open: of all descriptors from `from` to below `to` those that are
+ * listed, and no other. Four bytes of 0 follow, then struct swoll_file, each padded to 4.
+ */
+struct swoll_files {
+	struct swoll_event event;
+	__u32 ring;	/* of the list of all processes; else 0 */
+	__u32 bytes;	/* of what follows */
+	__u64 life;
+	__u32 from;
+	__u32 to;
+	__u32 count;
+	__u32 why;	/* enum swoll_files_why */
+};
+enum swoll_files_why {
+	SWOLL_FILES_LISTED,	/* the service asked */
+	SWOLL_FILES_EXEC,	/* a program was executed: that is what it begins with */
+	SWOLL_FILES_DEATH,	/* the process dies: that is what it ends with */
+};
+
 /* How a process died; in the control area, valid when `ready` is set. */
 struct swoll_death {
 	__u64 ready;
@@ -391,7 +462,8 @@ struct swoll_ring {
 	__u32 payload;	 /* the most bytes of a data buffer, beside other limits; 0: no such
 			  * limit; takes effect with the next swoll_node.generation */
 	__u32 pad;
-	__u64 spare[3];
+	__u64 thawed;	 /* when it recorded again after it was frozen, ns; 0: never */
+	__u64 spare[2];
 	__u32 late;	 /* 1: the service armed it when processes of the cgroup ran already */
 	__u32 gaps;	 /* how often it was frozen, and recorded again later */
 	struct swoll_gap gap[SWOLL_GAPS]; /* the first ones, and the last one */
@@ -535,7 +607,7 @@ struct swoll_task {
 	__u64 place;	  /* scratch of the writer */
 	__u16 row;	  /* of the call table */
 	__u16 fold;	  /* where in the page of `last` its swoll_fold is; 0: it has none */
-	__u16 spare[2];
+	__u32 noted;	  /* when the descriptors that were noted are paid for, in 1024 ns */
 	__u64 last;	  /* the thread's last record, if it is a call that may be made again:
 			   * page seq << SWOLL_SEQ_SHIFT | offset in the page | lane; 0: none */
 	__u64 args[6];
@@ -655,7 +727,10 @@ struct swoll_call {
 	/* Forms of the call with other rules, by the value of an argument or two. */
 	__u16 variants;	/* how many values; 0: there is one form */
 	__u16 variant;	/* the first one's place in the table of values */
-	__u8 select;	/* the argument */
+	__u8 select;	/* the argument; SWOLL_SELECT_STACK: none. That is rt_sigreturn: it has
+			 * no argument; in place of one stands where the mask lies that it
+			 * restores. Its row has one variant, so that other calls pay
+			 * nothing for this. */
 	__u8 select2;	/* a second one, or 0xff */
 	__u32 mask;	/* the bits of the first one that count */
 	struct swoll_capture_rule rule[SWOLL_CALL_CAPTURES];
@@ -672,9 +747,13 @@ enum swoll_call_flag {
 	SWOLL_CALL_CRED = 2,	/* may change ids or the name: SWOLL_CRED follows */
 	SWOLL_CALL_EXEC = 4,	/* never read again at exit: memory is another's */
 	SWOLL_CALL_FORK = 8,	/* returns twice; the child's return is no call */
-	SWOLL_CALL_STACK = 16,	/* rt_sigreturn: it has no argument; in place of one stands
-				 * where the mask lies that it restores. Its row has one
-				 * variant, so that other calls pay nothing for this. */
+	/* What is captured at exit of file descriptors, besides what the rules say. */
+	SWOLL_CALL_OPENS = 16,	 /* the one that it returns */
+	SWOLL_CALL_PAIR = 32,	 /* the two that it stores where its first argument points, or
+				  * its fourth of four */
+	SWOLL_CALL_RENAMES = 64, /* the one in its first argument, however it returns */
+	SWOLL_CALL_CWD = 128,	 /* none, but the working directory */
+	SWOLL_CALL_FILES = 240,	 /* mask */
 };
 enum swoll_capture_how {
 	SWOLL_HOW_STRING = 1,	/* NUL-terminated */
@@ -711,6 +790,8 @@ _Static_assert(sizeof(struct swoll_slot) == SWOLL_SLOT, "slot");
 /* The kernel puts 80 bytes before it; more would take twice the memory. */
 _Static_assert(sizeof(struct swoll_task) <= 1024 - 80, "task storage");
 _Static_assert(SWOLL_CAPTURE_START + SWOLL_CAPTURE_HEAD + SWOLL_MAX_LIMIT <= SWOLL_CAPTURE, "captures");
+_Static_assert(sizeof(struct swoll_file) + SWOLL_FILE_NAME <= SWOLL_MAX_LIMIT, "file");
+_Static_assert(sizeof(struct swoll_socket) + 108 <= SWOLL_FILE_NAME, "socket");
 _Static_assert(sizeof(struct swoll_ring) <= SWOLL_SLOTS_AT, "control area");
 
 #endif

@@ -18,6 +18,41 @@ type SwollCaptureRoom struct {
 	Bytes [384]uint8
 }
 
+type SwollFilesRoom struct {
+	_     structs.HostLayout
+	Files struct {
+		_     structs.HostLayout
+		Event struct {
+			_    structs.HostLayout
+			Head struct {
+				_        structs.HostLayout
+				Len      uint16
+				Kind     uint8
+				Flags    uint8
+				Nr       uint16
+				Wide     uint8
+				Shape    uint8
+				Start    uint64
+				Tid      uint32
+				Duration uint32
+				Ret      int32
+				Tgid     uint32
+			}
+			Uid  uint32
+			Gid  uint32
+			Comm [16]int8
+		}
+		Ring  uint32
+		Bytes uint32
+		Life  uint64
+		From  uint32
+		To    uint32
+		Count uint32
+		Why   uint32
+	}
+	Bytes [936]uint8
+}
+
 type SwollListing struct {
 	_       structs.HostLayout
 	Running struct {
@@ -213,7 +248,7 @@ type SwollSwollTask struct {
 	Place      uint64
 	Row        uint16
 	Fold       uint16
-	Spare      [2]uint16
+	Noted      uint32
 	Last       uint64
 	Args       [6]uint64
 	Capture    [832]uint8
@@ -314,6 +349,7 @@ const (
 	SwollMapAlerts               = "alerts"
 	SwollMapCgroups              = "cgroups"
 	SwollMapConsents             = "consents"
+	SwollMapFilesRooms           = "files_rooms"
 	SwollMapListings             = "listings"
 	SwollMapPool                 = "pool"
 	SwollMapRings                = "rings"
@@ -335,6 +371,7 @@ const (
 	SwollProgIoUringReqFailed    = "io_uring_req_failed"
 	SwollProgIoUringSubmitReq    = "io_uring_submit_req"
 	SwollProgIoUringSubmitSqe    = "io_uring_submit_sqe"
+	SwollProgOpenFiles           = "open_files"
 	SwollProgRunning             = "running"
 	SwollProgSchedProcessExec    = "sched_process_exec"
 	SwollProgSchedProcessExit    = "sched_process_exit"
@@ -408,6 +445,7 @@ type SwollProgramSpecs struct {
 	IoUringReqFailed    *ebpf.ProgramSpec `ebpf:"io_uring_req_failed"`
 	IoUringSubmitReq    *ebpf.ProgramSpec `ebpf:"io_uring_submit_req"`
 	IoUringSubmitSqe    *ebpf.ProgramSpec `ebpf:"io_uring_submit_sqe"`
+	OpenFiles           *ebpf.ProgramSpec `ebpf:"open_files"`
 	Running             *ebpf.ProgramSpec `ebpf:"running"`
 	SchedProcessExec    *ebpf.ProgramSpec `ebpf:"sched_process_exec"`
 	SchedProcessExit    *ebpf.ProgramSpec `ebpf:"sched_process_exit"`
@@ -427,6 +465,7 @@ type SwollMapSpecs struct {
 	Alerts        *ebpf.MapSpec `ebpf:"alerts"`
 	Cgroups       *ebpf.MapSpec `ebpf:"cgroups"`
 	Consents      *ebpf.MapSpec `ebpf:"consents"`
+	FilesRooms    *ebpf.MapSpec `ebpf:"files_rooms"`
 	Listings      *ebpf.MapSpec `ebpf:"listings"`
 	Pool          *ebpf.MapSpec `ebpf:"pool"`
 	Rings         *ebpf.MapSpec `ebpf:"rings"`
@@ -480,6 +519,7 @@ type SwollMaps struct {
 	Alerts        *ebpf.Map `ebpf:"alerts"`
 	Cgroups       *ebpf.Map `ebpf:"cgroups"`
 	Consents      *ebpf.Map `ebpf:"consents"`
+	FilesRooms    *ebpf.Map `ebpf:"files_rooms"`
 	Listings      *ebpf.Map `ebpf:"listings"`
 	Pool          *ebpf.Map `ebpf:"pool"`
 	Rings         *ebpf.Map `ebpf:"rings"`
@@ -499,6 +539,7 @@ func (m *SwollMaps) Close() error {
 		m.Alerts,
 		m.Cgroups,
 		m.Consents,
+		m.FilesRooms,
 		m.Listings,
 		m.Pool,
 		m.Rings,
@@ -543,6 +584,7 @@ type SwollPrograms struct {
 	IoUringReqFailed    *ebpf.Program `ebpf:"io_uring_req_failed"`
 	IoUringSubmitReq    *ebpf.Program `ebpf:"io_uring_submit_req"`
 	IoUringSubmitSqe    *ebpf.Program `ebpf:"io_uring_submit_sqe"`
+	OpenFiles           *ebpf.Program `ebpf:"open_files"`
 	Running             *ebpf.Program `ebpf:"running"`
 	SchedProcessExec    *ebpf.Program `ebpf:"sched_process_exec"`
 	SchedProcessExit    *ebpf.Program `ebpf:"sched_process_exit"`
@@ -566,6 +608,7 @@ func (p *SwollPrograms) Close() error {
 		p.IoUringReqFailed,
 		p.IoUringSubmitReq,
 		p.IoUringSubmitSqe,
+		p.OpenFiles,
 		p.Running,
 		p.SchedProcessExec,
 		p.SchedProcessExit,

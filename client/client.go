@@ -282,6 +282,9 @@ func dumpValues(q api.DumpQuery) url.Values {
 	if q.Errors {
 		v.Set("errors", "true")
 	}
+	if q.FDs {
+		v.Set("fds", "true")
+	}
 	if q.All {
 		v.Set("all", "true")
 	}

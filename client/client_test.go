@@ -97,8 +97,8 @@ func TestClient(t *testing.T) {
 
 	zero := 0
 	sel := api.Selector{Namespace: "default", Pod: "web", Container: "app", Instance: &zero}
-	q := api.DumpQuery{Format: "json", Since: 1500 * time.Millisecond, Last: 3, Syscalls: []string{"a", "b"}, Errors: true, PID: 7, All: true, Split: true, NoHeader: true}
-	asked := " format=json since=1.5s last=3 syscalls=a,b errors=true pid=7 all=true split=true header=false\n" + b.Calls
+	q := api.DumpQuery{Format: "json", Since: 1500 * time.Millisecond, Last: 3, Syscalls: []string{"a", "b"}, Errors: true, PID: 7, All: true, FDs: true, Split: true, NoHeader: true}
+	asked := " format=json since=1.5s last=3 syscalls=a,b errors=true pid=7 all=true fds=true split=true header=false\n" + b.Calls
 	dump, err := text(func(w io.Writer) error { return c.Dump(ctx, sel, q, w) })
 	check("Dump", dump, "# default/web/app"+asked, err)
 	dump, err = text(func(w io.Writer) error { return c.DumpNode(ctx, q, w) })

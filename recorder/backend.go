@@ -168,6 +168,9 @@ func (r *Recorder) copyRings(list []*instance) (metas []*ringstore.Meta, images 
 	// The order counts: calls that end between these two have a record by the time that
 	// the ring is copied. A ring that was overwritten meanwhile takes an instant and a
 	// list of its own: at the common one, nothing of it is left.
+	// What processes have open is listed before: what they do after the instant is not
+	// known.
+	open := r.openFiles()
 	instant := monotonic()
 	shared := sync.OnceValues(r.k.running)
 	for _, i := range list {
@@ -198,6 +201,7 @@ func (r *Recorder) copyRings(list []*instance) (metas []*ringstore.Meta, images 
 		}
 		if ok {
 			meta.Peers = r.peers(img)
+			i.addFiles(img, open[i.life])
 			r.redact(meta, img)
 			metas, images = append(metas, meta), append(images, img)
 		}
@@ -241,7 +245,7 @@ func filterOf(q api.DumpQuery) (decode.Filter, error) {
 			return decode.Filter{}, api.Errorf(api.CodeBadRequest, "no system call is named %q", name)
 		}
 	}
-	return decode.Filter{Since: q.Since, Last: q.Last, Syscalls: q.Syscalls, Errors: q.Errors, PID: q.PID, All: q.All, Split: q.Split, NoHeader: q.NoHeader}, nil
+	return decode.Filter{Since: q.Since, Last: q.Last, Syscalls: q.Syscalls, Errors: q.Errors, PID: q.PID, All: q.All, FDs: q.FDs, Split: q.Split, NoHeader: q.NoHeader}, nil
 }
 
 // Dump implements api.Backend.
@@ -450,6 +454,12 @@ func (r *Recorder) save(i *instance, trigger, reason string, death bool) (api.Sn
 	saved := sync.OnceFunc(i.saving.RUnlock)
 	defer saved()
 	defer r.turns.giveBack(uint64(r.k.shape.Bytes)) // a death waits for nobody's turn
+	// A death says itself what its process had open; what is listed after it counts for
+	// nothing.
+	var open map[uint64]*ringstore.FileList
+	if !death {
+		open = r.openFiles()
+	}
 	ok := i.alive(func() {
 		c := r.k.control(i.ring)
 		if death {
@@ -473,6 +483,9 @@ func (r *Recorder) save(i *instance, trigger, reason string, death bool) (api.Sn
 		meta = r.meta(i)
 		meta.Deleted = death && byDeletion(&c.Death, i.who())
 		img, err = ring.Copy(monotonic, r.k.running)
+		if err == nil {
+			i.addFiles(img, open[i.life])
+		}
 		if !death && err == nil {
 			meta.State = api.StateFrozen
 		}

@@ -70,12 +70,15 @@ func addVariants(call *syscalls.Call, row *layout.Call, table *callRows, values 
 func callRow(call *syscalls.Call, rules []syscalls.Rule, l *captureLimits) layout.Call {
 	// Calls that return twice.
 	forks := call.Name == "fork" || call.Name == "vfork" || call.Name == "clone" || call.Name == "clone3"
-	row := layout.Call{Args: uint8(call.NArgs), Flags: uint8(call.Flags), Rules: uint8(len(rules))}
+	row := layout.Call{Args: uint8(call.NArgs), Flags: uint8(call.Flags &^ syscalls.Stack), Rules: uint8(len(rules))}
 	if forks {
 		row.Flags |= layout.CallFlagFork
 	}
 	if call.Flags&syscalls.Stack != 0 {
-		row.Variants = 1 // none that is looked at
+		row.Select, row.Variants = layout.SizesSelectStack, 1 // none that is looked at
+	}
+	if call.Ret.Format == syscalls.RetFD {
+		row.Flags |= layout.CallFlagOpens
 	}
 	for i, r := range rules {
 		row.Rule[i] = layout.CaptureRule{How: uint8(r.How), Arg: r.Arg, Count: r.Count, Flags: uint8(r.Flags), Size: r.Size, At: r.At, CountAt: r.CountAt}

@@ -29,6 +29,10 @@ type instance struct {
 	byHand   bool   // not below a watched cgroup
 	known    atomic.Pointer[known]
 
+	filesMu  sync.Mutex
+	files    []*ringstore.FileList // what its processes had open at times, the oldest first
+	listedAt atomic.Uint64         // pages handed out of the recent lane by the last of them
+
 	noteMu sync.Mutex
 	notes  []string // what readers of its dumps must know
 
@@ -111,6 +115,8 @@ func (i *instance) gap(c *layout.Ring, from uint64, thaw func()) {
 	c.Gaps++
 	thaw()
 	g.To = uint64(monotonic())
+	// What was recorded before is not connected with what comes.
+	atomic.StoreUint64(&c.Thawed, g.To)
 }
 
 // String names the instance for people.

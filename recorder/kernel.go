@@ -33,9 +33,10 @@ const (
 	nodeMap     = ".bss"
 	nodePin     = "node"
 	runningProg = "running"
+	filesProg   = "open_files"
 )
 
-var mapNames = []string{"rings", "stacks", "tasks", "cgroups", "watches", "consents", "pool", "alerts", "scratches", "listings", "senders",
+var mapNames = []string{"rings", "stacks", "tasks", "cgroups", "watches", "consents", "pool", "alerts", "scratches", "listings", "files_rooms", "senders",
 	uringOps, uringCaptures, "uring_works", "uring_listings", nodeMap}
 
 // The order in which programs are attached. Those on one tracepoint run in this order:
@@ -53,9 +54,10 @@ type kernel struct {
 	adopted bool
 	shape   layout.Shape
 	maps    map[string]*ebpf.Map
-	links   []link.Link
+	links   map[string]link.Link // by program
 	iter    *link.Iter
 	uring   uring
+	files   *link.Iter
 	rings   []byte // all rings, mapped
 	stacks  []byte // a struct swoll_stack for each, mapped
 	node    []byte // struct swoll_node, mapped
@@ -77,7 +79,7 @@ func pinName(m string) string {
 
 // openKernel adopts what is pinned, or loads the kernel side afresh.
 func openKernel(cfg Config, h hierarchy) (*kernel, error) {
-	k := &kernel{log: cfg.Logger, pinDir: cfg.PinDir, maps: map[string]*ebpf.Map{}}
+	k := &kernel{log: cfg.Logger, pinDir: cfg.PinDir, maps: map[string]*ebpf.Map{}, links: map[string]link.Link{}}
 	if err := k.open(cfg, h); err != nil {
 		if k.lock != nil {
 			_ = os.Remove(k.pinDir) // fails where something is pinned
@@ -255,9 +257,12 @@ func (k *kernel) attach(coll *ebpf.Collection) error {
 		if err != nil {
 			return fmt.Errorf("attaching %s: %w", name, err)
 		}
-		k.links = append(k.links, l)
+		k.links[name] = l
 	}
 	var err error
+	if k.files, err = link.AttachIter(link.IterOptions{Program: coll.Programs[filesProg]}); err != nil {
+		return fmt.Errorf("attaching the iterator of open files: %w", err)
+	}
 	if k.iter, err = link.AttachIter(link.IterOptions{Program: coll.Programs[runningProg]}); err != nil {
 		return fmt.Errorf("attaching the task iterator: %w", err)
 	}
@@ -317,20 +322,41 @@ func (k *kernel) running() ([]ringstore.Running, error) {
 	if err != nil {
 		return nil, err
 	}
-	r, err := k.iter.Open()
+	data, err := readIter(k.iter)
 	if err != nil {
-		return nil, fmt.Errorf("opening the task iterator: %w", err)
-	}
-	defer r.Close()
-	data, err := io.ReadAll(r)
-	if err != nil {
-		return nil, fmt.Errorf("reading the task iterator: %w", err)
+		return nil, fmt.Errorf("the task iterator: %w", err)
 	}
 	tasks, err := ringstore.ParseRunning(data)
 	if err != nil || len(operations) == 0 {
 		return tasks, err
 	}
 	return append(tasks, k.inFlight(operations, tasks)...), nil
+}
+
+// openFiles reads the iterator of open files: what all processes of recorded cgroups have
+// open, by the life of their rings.
+func (k *kernel) openFiles() (map[uint64]*ringstore.FileList, error) {
+	k.listing.Lock()
+	defer k.listing.Unlock()
+	data, err := readIter(k.files)
+	if err != nil {
+		return nil, fmt.Errorf("the iterator of open files: %w", err)
+	}
+	return ringstore.NewFileLists(data, monotonic())
+}
+
+// readIter reads an iterator to its end.
+func readIter(iter *link.Iter) ([]byte, error) {
+	r, err := iter.Open()
+	if err != nil {
+		return nil, fmt.Errorf("opening it: %w", err)
+	}
+	defer r.Close()
+	data, err := io.ReadAll(r)
+	if err != nil {
+		return nil, fmt.Errorf("reading it: %w", err)
+	}
+	return data, nil
 }
 
 // watch lets every cgroup that is made below the one with this id be a container.
@@ -453,8 +479,10 @@ func (k *kernel) close() {
 	for _, l := range k.links {
 		_ = l.Close()
 	}
-	if k.iter != nil {
-		_ = k.iter.Close()
+	for _, iter := range []*link.Iter{k.iter, k.files} {
+		if iter != nil {
+			_ = iter.Close()
+		}
 	}
 	k.uring.close()
 	if k.rings != nil {
@@ -466,7 +494,7 @@ func (k *kernel) close() {
 	if k.node != nil {
 		_ = unix.Munmap(k.node)
 	}
-	k.rings, k.stacks, k.node, k.links, k.iter = nil, nil, nil, nil, nil
+	k.rings, k.stacks, k.node, k.links, k.iter, k.files = nil, nil, nil, nil, nil, nil
 	k.closeMaps()
 	for _, old := range k.predecessors {
 		old.close()

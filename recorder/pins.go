@@ -176,21 +176,30 @@ func (k *kernel) openPinned(dir string, names []string) error {
 	if err := k.mapMemory(); err != nil {
 		return err
 	}
-	l, err := link.LoadPinnedLink(filepath.Join(dir, "link_"+runningProg), nil)
+	k.iter, err = pinnedIter(dir, runningProg)
+	return err
+}
+
+// pinnedIter opens an iterator that is pinned in a directory.
+func pinnedIter(dir, name string) (*link.Iter, error) {
+	l, err := link.LoadPinnedLink(filepath.Join(dir, "link_"+name), nil)
 	if err != nil {
-		return fmt.Errorf("task iterator: %w", err)
+		return nil, fmt.Errorf("iterator %s: %w", name, err)
 	}
 	iter, ok := l.(*link.Iter)
 	if !ok {
-		return errors.Join(errors.New("the task iterator is none"), l.Close())
+		return nil, errors.Join(fmt.Errorf("the iterator %s is none", name), l.Close())
 	}
-	k.iter = iter
-	return nil
+	return iter, nil
 }
 
 // adopt takes over what another service of the same layout pinned.
 func (k *kernel) adopt() error {
 	if err := k.openPinned(k.sub(pinsCurrent), mapNames); err != nil {
+		return k.cannotTake(pinsCurrent, err)
+	}
+	var err error
+	if k.files, err = pinnedIter(k.sub(pinsCurrent), filesProg); err != nil {
 		return k.cannotTake(pinsCurrent, err)
 	}
 	if err := k.uring.adopt(k.sub(pinsCurrent)); err != nil {
@@ -221,10 +230,13 @@ func (k *kernel) pin() (err error) {
 		}
 		_ = again.Close()
 	}
-	for i, l := range k.links {
-		if err := l.Pin(filepath.Join(dir, "link_"+attachOrder[i])); err != nil {
-			return fmt.Errorf("pinning link %s: %w", attachOrder[i], err)
+	for name, l := range k.links {
+		if err := l.Pin(filepath.Join(dir, "link_"+name)); err != nil {
+			return fmt.Errorf("pinning link %s: %w", name, err)
 		}
+	}
+	if err := k.files.Pin(filepath.Join(dir, "link_"+filesProg)); err != nil {
+		return fmt.Errorf("pinning the iterator of open files: %w", err)
 	}
 	if err := k.iter.Pin(filepath.Join(dir, "link_"+runningProg)); err != nil {
 		return fmt.Errorf("pinning the task iterator: %w", err)

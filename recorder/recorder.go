@@ -40,6 +40,8 @@ const (
 // A Recorder records the containers of one node. Make one with New; it serves as soon as
 // it is made, and saves snapshots of deaths while Run runs.
 type Recorder struct {
+	listed time.Time // when what processes have open was listed last; only the loop uses it
+
 	cfg           Config
 	log           *slog.Logger
 	h             hierarchy
@@ -314,6 +316,9 @@ func (r *Recorder) arm(dir, name string) error {
 	defer r.mu.Unlock()
 	i := r.adoptRing(ring, dir)
 	i.byHand = byHand
+	if populated(dir) {
+		i.keepFiles(r.openFiles()[life])
+	}
 	return nil
 }
 
@@ -521,6 +526,7 @@ func (r *Recorder) reconcile() time.Duration {
 	}
 	r.mu.Unlock()
 
+	r.listFiles(all, time.Now())
 	for _, i := range all {
 		if atomic.LoadUint64(&r.k.control(i.ring).Gone) != 0 {
 			r.ended(i)

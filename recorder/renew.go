@@ -25,7 +25,7 @@ const maxTurn = 1<<(64-layout.SizesTurn) - 1
 // renew replaces the pinned programs if they are not this version's own, or if another
 // service died while it replaced them. What cannot be replaced records on.
 func (k *kernel) renew(cfg Config, disturbed bool) error {
-	var held []link.Link
+	held := map[string]link.Link{}
 	for _, name := range attachOrder {
 		l, err := link.LoadPinnedLink(filepath.Join(k.sub(pinsCurrent), "link_"+name), nil)
 		if err != nil {
@@ -33,7 +33,7 @@ func (k *kernel) renew(cfg Config, disturbed bool) error {
 			disturbed = true
 			continue
 		}
-		held = append(held, l)
+		held[name] = l
 	}
 	node := k.nodeState()
 	turn := node.Turns%maxTurn + 1
@@ -60,11 +60,12 @@ func (k *kernel) renew(cfg Config, disturbed bool) error {
 	defer coll.Close()
 	loaded := time.Since(began)
 	node.Turns = turn
-	iter, uring := k.iter, k.uring
+	iter, files, uring := k.iter, k.files, k.uring
 	if err := k.attach(coll); err != nil {
 		return err
 	}
 	_ = iter.Close()
+	_ = files.Close()
 	defer uring.close()
 	if err := k.pin(); err != nil {
 		return err

@@ -41,6 +41,7 @@ type Event struct {
 	Exec   *Exec
 	Exit   *Exit
 	Signal *Signal
+	Files  *Files
 }
 
 // A Run is one call that a thread made several times, with the same arguments, captures and
@@ -125,12 +126,13 @@ const (
 	KindSignal Kind = 5
 	KindCred   Kind = 6 // ids or name changed; they are in UID, GID and Comm
 	KindUring  Kind = 8 // an operation of io_uring that completed, or is in flight
+	KindFiles  Kind = 9 // what the process has open
 )
 
 // timed tells that an event of this kind takes time: it has the form of a call.
 func (k Kind) timed() bool { return k == KindCall || k == KindUring }
 
-// String returns the kind's name: call, fork, exec, exit, signal, cred or uring.
+// String returns the kind's name: call, fork, exec, exit, signal, cred, uring or files.
 func (k Kind) String() string {
 	if int(k) >= len(layout.KindNames) {
 		return "unknown"
@@ -170,7 +172,7 @@ const (
 
 // A Capture is what an argument of a call pointed to.
 type Capture struct {
-	Arg int // 0 to 5
+	Arg int // 0 to 5; or CaptureFile
 	// Each is the most bytes of each buffer of an iovec that were gathered; 0: as far as
 	// they go.
 	Each   int `json:",omitempty"`

@@ -125,9 +125,15 @@ type History struct {
 	// (Meta.Lost) excepted. LaneCompleteSince is the same for the records of each lane.
 	CompleteSince     int64
 	LaneCompleteSince [Lanes]int64
-	Held              [Lanes]uint64 // calls and events in Events, all of each Run, without the running calls
-	Overwritten       [Lanes]uint64 // calls and events that were written and are gone
-	Oldest, Newest    int64         // Start of the first and last event, or the end of a Run; 0 if there is none
+	// BootDone is when the boot lane was full, which is complete from Meta.Armed till then;
+	// 0: it is not. Before Thawed, the ring was frozen at times; 0: it never was.
+	BootDone, Thawed int64
+	// Listed is what processes had open when the service looked, the oldest first. Events
+	// of KindFiles tell more.
+	Listed         []Files
+	Held           [Lanes]uint64 // calls and events in Events, all of each Run, without the running calls
+	Overwritten    [Lanes]uint64 // calls and events that were written and are gone
+	Oldest, Newest int64         // Start of the first and last event, or the end of a Run; 0 if there is none
 	// Damaged counts the pages with something in them that is no record; what stands
 	// behind it is left out.
 	Damaged int

@@ -21,6 +21,7 @@ type Image struct {
 	unvouched [Lanes]int64
 	pages     []imagePage
 	running   []Running
+	files     []*FileList // what processes had open, the oldest first
 	blocks    blocks
 }
 
@@ -276,7 +277,7 @@ const (
 
 func (img *Image) status(b []byte) status {
 	limit := img.instant
-	if recordKind(b) == KindExit {
+	if kind := recordKind(b); kind == KindExit || kind == KindFiles {
 		limit = img.owed
 	}
 	switch {
@@ -569,6 +570,15 @@ func (img *Image) History(meta Meta) *History {
 	return h
 }
 
+// listed returns what processes had open.
+func (img *Image) listed() []Files {
+	var all []Files
+	for _, l := range img.files {
+		all = append(all, l.files()...)
+	}
+	return all
+}
+
 // header returns a history without events.
 func (img *Image) header(meta Meta, stat *Stat) *History {
 	control := img.Control()
@@ -578,6 +588,7 @@ func (img *Image) header(meta Meta, stat *Stat) *History {
 	return &History{
 		Meta: meta, Now: img.instant,
 		CompleteSince: stat.CompleteSince, LaneCompleteSince: stat.LaneCompleteSince,
+		BootDone: control.BootDone, Thawed: control.Thawed, Listed: img.listed(),
 		Held: stat.Held, Overwritten: stat.Overwritten, Damaged: stat.Damaged,
 	}
 }

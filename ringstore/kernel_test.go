@@ -442,7 +442,11 @@ func randomCapture(s seed, args int) Capture {
 	if s.IntN(16) == 0 {
 		size = s.IntN(layout.SizesMaxLimit + 1)
 	}
-	c := Capture{Arg: s.IntN(args), Each: s.IntN(4) * 8, Status: CaptureStatus(s.IntN(maxStatus + 1)), Data: make([]byte, size)}
+	arg := s.IntN(args)
+	if arg == CaptureFile {
+		arg-- // no random bytes
+	}
+	c := Capture{Arg: arg, Each: s.IntN(4) * 8, Status: CaptureStatus(s.IntN(maxStatus + 1)), Data: make([]byte, size)}
 	for i := range c.Data {
 		c.Data[i] = byte(s.IntN(256))
 	}

@@ -9,8 +9,10 @@ import (
 )
 
 const (
-	maxArgs  = 6
-	maxFlags = layout.FlagABI | layout.FlagLongDuration | layout.FlagLongReturn |
+	maxArgs = 6
+	// captureArgs is behind what a capture of a call may be of.
+	captureArgs = CaptureFile + 1
+	maxFlags    = layout.FlagABI | layout.FlagLongDuration | layout.FlagLongReturn |
 		layout.FlagNoEnter | layout.FlagUnfinished | layout.FlagCut | layout.FlagThread
 	maxStatus = layout.CaptureStatusCut | layout.CaptureStatusFault | layout.CaptureStatusLate |
 		layout.CaptureStatusExit | layout.CaptureStatusNone
@@ -64,7 +66,7 @@ func validCall(b []byte, most int) bool {
 	flags, shape, wide := b[layout.RecordAtFlags], b[layout.RecordAtShape], b[layout.RecordAtWide]
 	args, captures := int(shape&15), int(shape>>4)
 	if flags&^maxFlags != 0 || flags&layout.FlagABI == layout.FlagABI ||
-		args > most || captures > layout.SizesCallCaptures || wide>>args != 0 {
+		args > most || captures > layout.SizesRecordCaptures || wide>>args != 0 {
 		return false
 	}
 	const noEnd = layout.FlagNoEnter | layout.FlagUnfinished
@@ -84,7 +86,7 @@ func validCall(b []byte, most int) bool {
 	if flags&layout.FlagLongDuration != 0 && le.Uint64(b[callHead(flags):]) > math.MaxInt64/2 {
 		return false
 	}
-	end := capturesEnd(b[at:], captures, most)
+	end := capturesEnd(b[at:], captures, max(most, captureArgs))
 	return end >= 0 && len(b)-(at+end) < 8
 }
 
@@ -95,6 +97,7 @@ func validEvent(b []byte) bool {
 		KindExit:   layout.SizeofExit,
 		KindSignal: layout.SizeofSignal,
 		KindCred:   layout.SizeofEvent,
+		KindFiles:  layout.SizeofFiles,
 	}
 	kind := Kind(b[layout.RecordAtKind])
 	if int(kind) >= len(sizes) || sizes[kind] == 0 || len(b) < sizes[kind] {
@@ -107,6 +110,10 @@ func validEvent(b []byte) bool {
 	}
 	end := 0
 	switch kind {
+	case KindFiles:
+		if end = filesEnd(b); end >= 0 {
+			end -= sizes[kind]
+		}
 	case KindExec:
 		end = capturesEnd(b[sizes[kind]:], 1, 1)
 	case KindFork:
@@ -202,6 +209,13 @@ func capturesEnd(b []byte, n, args int) int {
 			b[at+layout.CaptureAtStatus]&^maxStatus != 0 {
 			return -1
 		}
+		if b[at+layout.CaptureAtArg]&layout.SizesCaptureArg == CaptureFile {
+			if data := b[at+layout.SizeofCapture:]; size > len(data) {
+				return -1
+			} else if _, ok := ParseFile(data[:size]); !ok {
+				return -1
+			}
+		}
 		at += layout.SizeofCapture + (size+3)&^3
 		if at > len(b) {
 			return -1
@@ -292,6 +306,8 @@ func (a *arena) decode(b []byte, e *Event) {
 			First:  flags&layout.ExitFlagFirst != 0,
 			OOM:    flags&layout.ExitFlagOOM != 0,
 		}
+	case KindFiles:
+		e.Files = decodeFiles(b)
 	case KindSignal:
 		flags := le.Uint32(b[layout.SignalAtFlags:])
 		e.Signal = &Signal{

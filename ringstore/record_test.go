@@ -12,10 +12,10 @@ import (
 
 // What event.go declares for its readers is what the kernel side writes.
 func TestConstants(t *testing.T) {
-	got := []int{int(KindCall), int(KindFork), int(KindExec), int(KindExit), int(KindSignal), int(KindCred), int(KindUring),
+	got := []int{int(KindCall), int(KindFork), int(KindExec), int(KindExit), int(KindSignal), int(KindCred), int(KindUring), int(KindFiles),
 		int(LaneBoot), int(LaneLife), int(LaneError), int(LaneRecent), Lanes,
 		int(CaptureCut), int(CaptureFault), int(CaptureLate), int(CaptureExit), int(CaptureNone)}
-	want := []int{layout.KindCall, layout.KindFork, layout.KindExec, layout.KindExit, layout.KindSignal, layout.KindCred, layout.KindUring,
+	want := []int{layout.KindCall, layout.KindFork, layout.KindExec, layout.KindExit, layout.KindSignal, layout.KindCred, layout.KindUring, layout.KindFiles,
 		layout.LaneBoot, layout.LaneLife, layout.LaneError, layout.LaneRecent, layout.LaneLanes,
 		layout.CaptureStatusCut, layout.CaptureStatusFault, layout.CaptureStatusLate, layout.CaptureStatusExit, layout.CaptureStatusNone}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -94,7 +94,8 @@ func TestInvalidRecords(t *testing.T) {
 		{"event of no process", &fork, u32(layout.RecordAtTGID, 0)},
 		{"capture longer than the record", &call, u8(capture+layout.CaptureAtLen, 30)},
 		{"capture longer than any", &call, u8(capture+layout.CaptureAtLen+1, 255)},
-		{"capture of no argument", &call, u8(capture+layout.CaptureAtArg, 6)},
+		{"capture of no argument", &call, u8(capture+layout.CaptureAtArg, 7)},
+		{"capture of a file that is none", &call, u8(capture+layout.CaptureAtArg, CaptureFile)},
 		{"capture of unknown status", &call, u8(capture+layout.CaptureAtStatus, 32)},
 		{"event with flags", &fork, u8(layout.RecordAtFlags, layout.FlagUnfinished)},
 		{"event with a number", &fork, u8(layout.RecordAtNr, 1)},

@@ -25,10 +25,15 @@ func (img *Image) Redact(mask func(data []byte) int) int {
 	for i := range img.running {
 		r := &img.running[i]
 		for _, c := range r.Captures {
-			n += mask(c.Data)
+			n += redactCapture(c, mask)
 		}
 		if r.Operation != nil {
 			n += redactRecord(r.Operation, mask)
+		}
+	}
+	for _, l := range img.files {
+		for b := l.raw; len(b) > 0; b = b[recordLen(b):] {
+			n += redactRecord(b[:recordLen(b)], mask)
 		}
 	}
 	return n
@@ -44,13 +49,22 @@ func redactRecord(b []byte, mask func([]byte) int) int {
 	case KindExec:
 		captures = 1
 		b = b[layout.SizeofExec:]
+	case KindFiles:
+		return maskFiles(b[layout.SizeofFiles+filesHead:filesEnd(b)], mask)
 	}
 	n := 0
 	for range captures {
 		var c Capture
 		if c, b = nextCapture(b); len(c.Data) > 0 {
-			n += mask(c.Data)
+			n += redactCapture(c, mask)
 		}
 	}
 	return n
+}
+
+func redactCapture(c Capture, mask func([]byte) int) int {
+	if c.Arg == CaptureFile {
+		return maskFiles(c.Data, mask)
+	}
+	return mask(c.Data)
 }

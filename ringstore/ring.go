@@ -92,6 +92,7 @@ type Control struct {
 
 	// Times; 0: has not happened.
 	Armed, Frozen, BootDone, Gone, Exited int64
+	Thawed                                int64 // when it was frozen last, and recorded again
 
 	Dying     bool // a death was seen, its process is not gone yet
 	NoPayload bool // the bytes of data buffers stay out
@@ -138,6 +139,7 @@ func parseControl(b []byte) Control {
 	control := Control{
 		Index: c.Index, Life: c.Life, CgroupID: c.Cgroup, Name: text(c.Name[:]), Parent: text(c.Parent[:]),
 		Armed: int64(c.Armed), BootDone: int64(c.BootDone), Gone: int64(c.Gone), Exited: int64(c.Exited),
+		Thawed:    int64(c.Thawed),
 		Dying:     c.Flags&(layout.RingFlagDying|layout.RingFlagFrozen) == layout.RingFlagDying,
 		NoPayload: c.Flags&layout.RingFlagNoPayload != 0,
 		UsesUring: c.Flags&layout.RingFlagUsesUring != 0,
@@ -213,7 +215,7 @@ func (r *Ring) Copy(now func() int64, running func() ([]Running, error)) (*Image
 // copyInto is one try of Copy. It uses what img has allocated.
 func (r *Ring) copyInto(img *Image, now func() int64, running func() ([]Running, error)) error {
 	img.shape = r.shape
-	img.pages, img.running, img.unvouched = img.pages[:0], nil, [Lanes]int64{}
+	img.pages, img.running, img.files, img.unvouched = img.pages[:0], nil, nil, [Lanes]int64{}
 	img.blocks.reset()
 	// The order is the proof that nothing is missing: what was committed before the
 	// instant is in the pages; what was not is running when the tasks are listed, or was

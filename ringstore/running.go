@@ -79,7 +79,7 @@ func (r *Running) parse(b []byte, a *arena) int {
 	r.Nr = le.Uint16(b[layout.RunningAtNr:])
 	r.ABI = ABI(b[layout.RunningAtABI])
 	captures := int(b[layout.RunningAtCaptures])
-	if start == 0 || start > math.MaxInt64/2 || r.ABI > ABIX32 || captures > layout.SizesCallCaptures {
+	if start == 0 || start > math.MaxInt64/2 || r.ABI > ABIX32 || captures > layout.SizesRecordCaptures {
 		return 0
 	}
 	for i := range r.Args {
@@ -94,7 +94,7 @@ func (r *Running) parse(b []byte, a *arena) int {
 		r.Operation = b
 		return int(n)
 	}
-	if end := capturesEnd(b, captures, maxArgs); end < 0 || len(b)-end >= 8 {
+	if end := capturesEnd(b, captures, captureArgs); end < 0 || len(b)-end >= 8 {
 		return 0
 	}
 	r.Captures, _ = a.decodeCaptures(b, captures)

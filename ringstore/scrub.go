@@ -66,11 +66,13 @@ func scrubRecord(b []byte, data func(CaptureOf) bool) int {
 		b = b[layout.SizeofExit:]
 	case KindSignal:
 		b = b[layout.SizeofSignal:]
+	case KindFiles:
+		b = b[filesEnd(b):]
 	default:
 		b = b[layout.SizeofEvent:]
 	}
 	n := 0
-	var seen [2][layout.SizesUringArgs]int
+	var seen [2][max(captureArgs, layout.SizesUringArgs)]int
 	for range captures {
 		c, rest := nextCapture(b)
 		at := 0

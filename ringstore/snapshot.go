@@ -64,12 +64,19 @@ import (
 //
 //	2 running: a piece of the list of tasks that were alive, struct swoll_running each.
 //
+//	4 files:  0       8
+//	          +-------+----------------------+
+//	          |  end  | struct swoll_files, with the files that it lists ...
+//	          +-------+----------------------+
+//
+//	  end        until when the list was read, ns CLOCK_MONOTONIC
+//
 //	3 pages:  0       4       8
 //	          +-------+-------+----------------------+
 //	          | index | bytes | the used part of the | ... the next page
 //	          +-------+-------+ page, head first     |
 //
-// The ring comes first, then the tasks, then the pages, the youngest record first. So
+// The ring comes first, then the tasks and the lists, then the pages, the youngest record first. So
 // where a file ends early, or is damaged, it still holds all that is younger than what is
 // missing: its history is complete from a later time, as if more had been overwritten.
 
@@ -92,6 +99,7 @@ const (
 	frameRing    = 1
 	frameRunning = 2
 	framePages   = 3
+	frameFiles   = 4
 
 	ringFrameHead = 56
 )
@@ -198,6 +206,9 @@ func writeSnapshot(w io.Writer, meta Meta, verdict json.RawMessage, img *Image, 
 	f.ring(img)
 	for _, raw := range tasks {
 		f.frame(frameRunning, raw)
+	}
+	for _, l := range img.files {
+		f.frame(frameFiles, l.append(nil))
 	}
 	f.pages(img, goal)
 
@@ -507,6 +518,12 @@ func (ir *imageReader) add(kind uint32, raw []byte) string {
 			return err.Error()
 		}
 		ir.img.running = append(ir.img.running, tasks...)
+	case frameFiles:
+		l := parseFileList(raw)
+		if l == nil || len(ir.img.files) >= maxFileLists {
+			return "a list of open files is not valid"
+		}
+		ir.img.files = append(ir.img.files, l)
 	case framePages:
 		return ir.addPages(raw)
 	}

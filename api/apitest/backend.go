@@ -101,8 +101,8 @@ func (b *Backend) write(w io.Writer, what string, q api.DumpQuery) error {
 		_, err := fmt.Fprintf(w, `{"metadata":{"of":%q},"traceEvents":[]}`, what)
 		return err
 	}
-	_, err := fmt.Fprintf(w, "# %s format=%s since=%s last=%d syscalls=%s errors=%t pid=%d all=%t split=%t header=%t\n%s", what,
-		q.Format, q.Since, q.Last, strings.Join(q.Syscalls, ","), q.Errors, q.PID, q.All, q.Split, !q.NoHeader, b.Calls)
+	_, err := fmt.Fprintf(w, "# %s format=%s since=%s last=%d syscalls=%s errors=%t pid=%d all=%t fds=%t split=%t header=%t\n%s", what,
+		q.Format, q.Since, q.Last, strings.Join(q.Syscalls, ","), q.Errors, q.PID, q.All, q.FDs, q.Split, !q.NoHeader, b.Calls)
 	return err
 }
 

@@ -243,6 +243,7 @@ func (f *filter) flags(cmd *cobra.Command) {
 	g.BoolVar(&f.All, "all", false, "also what is held from before the history is complete")
 	g.BoolVar(&f.Split, "split", false, "in the order of time, as strace does: calls in two lines where others come between")
 	g.BoolVar(&f.NoHeader, "no-headers", false, "begin with the first call")
+	g.BoolVar(&f.FDs, "fds", false, "show what file descriptors stand for, as strace -y -yy does, where it is known")
 }
 
 // query checks the flags as the service would.

@@ -263,7 +263,7 @@ func filterOf(q api.DumpQuery, snap *ringstore.Snapshot) (decode.Filter, error) 
 	}
 	return decode.Filter{
 		Since: q.Since, Last: q.Last, Syscalls: q.Syscalls, Errors: q.Errors, PID: q.PID, All: q.All,
-		Split: q.Split, NoHeader: q.NoHeader,
+		FDs: q.FDs, Split: q.Split, NoHeader: q.NoHeader,
 	}, nil
 }
 

@@ -19,6 +19,7 @@ type Filter struct {
 	Errors   bool          // only calls and operations that failed
 	PID      uint32        // only this process or thread; 0: all
 	All      bool          // also what is older than the complete part
+	FDs      bool          // in text, what file descriptors stand for
 
 	// Split writes text in the order of time, as strace does: a call that is not back when
 	// another line comes is written in two parts, `<unfinished ...>` and `resumed`, each at
@@ -42,7 +43,7 @@ func (f *Filter) Each(h *ringstore.History) iter.Seq[*ringstore.Event] {
 }
 
 func (f *Filter) wants(h *ringstore.History, e *ringstore.Event) bool {
-	if !f.All && !h.Complete(e) {
+	if !f.All && !h.Complete(e) || e.Kind == ringstore.KindFiles {
 		return false
 	}
 	if f.PID != 0 && e.PID != f.PID && e.TID != f.PID {

@@ -18,7 +18,7 @@ import (
 // kernel has not filled. A pointer whose target is not shown is a string "0x...", the
 // null pointer null.
 func AppendJSON(dst []byte, h *ringstore.Meta, e *ringstore.Event) []byte {
-	return appendJSON(dst, h, appendContainer(nil, h), e)
+	return appendJSON(dst, h, appendContainer(nil, h), e, nil)
 }
 
 // appendContainer appends the object that names the container.
@@ -53,9 +53,10 @@ func appendContainer(dst []byte, h *ringstore.Meta) []byte {
 }
 
 // appendJSON is AppendJSON with the container's object made before.
-func appendJSON(dst []byte, h *ringstore.Meta, container []byte, e *ringstore.Event) []byte {
+func appendJSON(dst []byte, h *ringstore.Meta, container []byte, e *ringstore.Event, names *namer) []byte {
 	if e.Kind == ringstore.KindCall {
 		v := viewOf(h.Arch, e)
+		v.namer = names
 		dst = append(dst, `{"syscall":{"nr":`...)
 		dst = strconv.AppendUint(dst, uint64(e.Nr), 10)
 		dst = append(dst, `,"name":"`...)
@@ -77,6 +78,7 @@ func appendJSON(dst []byte, h *ringstore.Meta, container []byte, e *ringstore.Ev
 		dst = append(dst, `,"args":{`...)
 		dst = v.appendJSONArgs(dst)
 		dst = append(dst, '}')
+		dst = v.appendJSONFDs(dst)
 	} else {
 		dst = append(dst, `{"event":"`...)
 		dst = append(dst, eventName(e)...)

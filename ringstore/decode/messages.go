@@ -15,6 +15,8 @@ type message struct {
 	limit                    uint64 // bytes of the buffers that count
 	before                   int32  // msg_namelen as the program gave it
 	filled                   bool   // the kernel filled it in
+	e                        *ringstore.Event
+	namer                    *namer
 }
 
 // at reads the n-th pointer of the head.
@@ -43,7 +45,7 @@ func (v *view) message(a *syscalls.Arg) (m message, ok bool) {
 		return m, false
 	}
 	m = message{
-		word: v.word, head: head.Data, limit: ^uint64(0), filled: exit,
+		e: v.e, namer: v.namer, word: v.word, head: head.Data, limit: ^uint64(0), filled: exit,
 		name: v.capture(a.Index, exit, 1), iov: v.capture(a.Index, exit, 2),
 		data: v.capture(a.Index, exit, 3), control: v.capture(a.Index, exit, 4),
 	}
@@ -153,7 +155,7 @@ func (m *message) appendControl(dst []byte, n uint64) []byte {
 		if have > size {
 			data = b[size:have]
 		}
-		dst = appendControlData(dst, level, kind, data)
+		dst = m.appendControlData(dst, level, kind, data)
 		dst = append(dst, '}')
 		if have < size {
 			b = b[size:]
@@ -176,7 +178,7 @@ func (m *message) appendControl(dst []byte, n uint64) []byte {
 	return append(dst, ']')
 }
 
-func appendControlData(dst []byte, level, kind uint32, data []byte) []byte {
+func (m *message) appendControlData(dst []byte, level, kind uint32, data []byte) []byte {
 	const field = ", cmsg_data="
 	switch level {
 	case solSocket:
@@ -188,7 +190,10 @@ func appendControlData(dst []byte, level, kind uint32, data []byte) []byte {
 				if i > 0 {
 					dst = append(dst, ", "...)
 				}
-				dst = strconv.AppendInt(dst, int64(int32(number(data, 4))), 10)
+				fd := int(int32(number(data, 4)))
+				dst = strconv.AppendInt(dst, int64(fd), 10)
+				// What it got is new.
+				dst = m.namer.appendFile(dst, m.e, fd, m.filled)
 				data = data[4:]
 			}
 			return append(dst, ']')
@@ -260,7 +265,7 @@ func (v *view) messages(a *syscalls.Arg, each func(i int, m *message, length int
 	const size = 64
 	total = v.length(a)
 	for i, b := 0, heads.Data; uint64(i) < total && len(b) >= size; i, b = i+1, b[size:] {
-		m := message{word: 8, head: b, limit: ^uint64(0)}
+		m := message{e: v.e, namer: v.namer, word: 8, head: b, limit: ^uint64(0)}
 		if exit {
 			m.limit = number(b[msgWords*8:], 4)
 		}

@@ -46,7 +46,7 @@ func (s *splitter) add(of *source, e *ringstore.Event, resumed string) {
 		return
 	}
 	s.interrupt()
-	s.line = AppendText(s.line[:0], m, e)
+	s.line = appendTextOf(s.line[:0], m, e, "", of.names)
 	s.out.Write(s.line)
 }
 
@@ -54,10 +54,10 @@ func (s *splitter) add(of *source, e *ringstore.Event, resumed string) {
 func (s *splitter) begin(of *source, e *ringstore.Event, resumed string) {
 	m := &of.h.Meta
 	v := viewOf(m.Arch, e)
-	v.resumed = resumed
+	v.resumed, v.namer = resumed, of.names
 	s.interrupt()
 	if e.Unfinished && v.ret.Format == syscalls.RetNone {
-		s.line = AppendText(s.line[:0], m, e) // it never returns: strace knows that
+		s.line = appendTextOf(s.line[:0], m, e, "", of.names) // it never returns: strace knows that
 		s.out.Write(s.line)
 		return
 	}

@@ -15,11 +15,11 @@ const resultColumn = 40
 // appended for other events that strace has no line for. Of a run, the line of the first
 // call comes first, then one that begins with `# `.
 func AppendText(dst []byte, h *ringstore.Meta, e *ringstore.Event) []byte {
-	return appendTextOf(dst, h, e, "")
+	return appendTextOf(dst, h, e, "", nil)
 }
 
 // appendTextOf is AppendText; resumed is the call that this one goes on with, if it is known.
-func appendTextOf(dst []byte, h *ringstore.Meta, e *ringstore.Event, resumed string) []byte {
+func appendTextOf(dst []byte, h *ringstore.Meta, e *ringstore.Event, resumed string, names *namer) []byte {
 	if !hasLine(e) {
 		return dst
 	}
@@ -43,7 +43,7 @@ func appendTextOf(dst []byte, h *ringstore.Meta, e *ringstore.Event, resumed str
 		return append(dst, " +++\n"...)
 	}
 	v := viewOf(h.Arch, e)
-	v.resumed = resumed
+	v.resumed, v.namer = resumed, names
 	return appendRun(v.appendLine(dst, start), h, e)
 }
 
@@ -190,7 +190,7 @@ func (v *view) appendArgs(dst []byte, unfinished bool) ([]byte, bool) {
 			dst = append(dst, a.Name...)
 			dst = append(dst, '=')
 		}
-		dst = v.appendArg(dst, a)
+		dst = v.appendNamed(dst, a)
 	}
 	return dst, true
 }
@@ -216,6 +216,9 @@ func (v *view) appendResult(dst []byte) []byte {
 		return appendNote(dst, message)
 	}
 	switch v.ret.Format {
+	case syscalls.RetFD:
+		dst = strconv.AppendInt(dst, ret, 10)
+		return v.appendFile(dst, int(int32(ret)), true)
 	case syscalls.RetHex:
 		if v.word == 4 {
 			ret = int64(uint32(ret))

@@ -18,6 +18,7 @@ type view struct {
 	word int // bytes of a pointer
 	// resumed is the call that this one goes on with; empty: it is not known, or none.
 	resumed string
+	namer   *namer
 }
 
 var decimal syscalls.Ret

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/swoll-recorder/swoll/ringstore"
+	"github.com/swoll-recorder/swoll/ringstore/fds"
 )
 
 // The formats of Write. An empty format is Text.
@@ -154,6 +155,9 @@ func Write(w io.Writer, format string, hs []*ringstore.History, f Filter) error 
 		if isText {
 			s.took = takeoversOf(h)
 		}
+		if !isText || f.FDs {
+			s.names = &namer{fds.Of(h), f.FDs}
+		}
 		sources = append(sources, s)
 		complete = max(complete, h.CompleteSince+h.Meta.WallOffset)
 	}
@@ -221,9 +225,9 @@ func Write(w io.Writer, format string, hs []*ringstore.History, f Filter) error 
 		case split != nil:
 			split.add(s, e, goesOn)
 		case isText:
-			line = appendTextOf(line, &s.h.Meta, e, goesOn)
+			line = appendTextOf(line, &s.h.Meta, e, goesOn, s.names)
 		default:
-			line = appendJSON(line, &s.h.Meta, s.container, e)
+			line = appendJSON(line, &s.h.Meta, s.container, e, s.names)
 		}
 		if _, err := out.Write(line); err != nil {
 			return err
@@ -271,6 +275,7 @@ func (f *Filter) skip(sources []*source, wants func(*source, *ringstore.Event) b
 type source struct {
 	h         *ringstore.History
 	container []byte // its JSON
+	names     *namer
 	took      takeovers
 	order     int
 	next      *ringstore.Event // nil: there is none

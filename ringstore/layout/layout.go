@@ -36,11 +36,15 @@ var AlertKindNames = [...]string{
 
 // Enum swoll_call_flag.
 const (
-	CallFlagLife  = 1
-	CallFlagCred  = 2
-	CallFlagExec  = 4
-	CallFlagFork  = 8
-	CallFlagStack = 16
+	CallFlagLife    = 1
+	CallFlagCred    = 2
+	CallFlagExec    = 4
+	CallFlagFork    = 8
+	CallFlagOpens   = 16
+	CallFlagPair    = 32
+	CallFlagRenames = 64
+	CallFlagCwd     = 128
+	CallFlagFiles   = 240
 )
 
 // Enum swoll_capture_count.
@@ -140,6 +144,50 @@ const (
 	ExitFlagOOM   = 4
 )
 
+// Enum swoll_file_flag.
+const (
+	FileFlagCut     = 1
+	FileFlagDeleted = 2
+)
+
+// Enum swoll_file_kind.
+const (
+	FileKindUnknown = 0
+	FileKindPath    = 1
+	FileKindChar    = 2
+	FileKindBlock   = 3
+	FileKindPipe    = 4
+	FileKindSocket  = 5
+	FileKindAnon    = 6
+	FileKindPidfd   = 7
+)
+
+// FileKindNames are the names of enum swoll_file_kind's constants, by value.
+var FileKindNames = [...]string{
+	0: "unknown",
+	1: "path",
+	2: "char",
+	3: "block",
+	4: "pipe",
+	5: "socket",
+	6: "anon",
+	7: "pidfd",
+}
+
+// Enum swoll_files_why.
+const (
+	FilesWhyListed = 0
+	FilesWhyExec   = 1
+	FilesWhyDeath  = 2
+)
+
+// FilesWhyNames are the names of enum swoll_files_why's constants, by value.
+var FilesWhyNames = [...]string{
+	0: "listed",
+	1: "exec",
+	2: "death",
+}
+
 // Enum swoll_first.
 const (
 	FirstSeen = 1
@@ -177,7 +225,8 @@ const (
 	KindCred   = 6
 	KindFold   = 7
 	KindUring  = 8
-	KindKinds  = 9
+	KindFiles  = 9
+	KindKinds  = 10
 )
 
 // KindNames are the names of enum swoll_kind's constants, by value.
@@ -190,6 +239,7 @@ var KindNames = [...]string{
 	6: "cred",
 	7: "fold",
 	8: "uring",
+	9: "files",
 }
 
 // Enum swoll_lane.
@@ -306,41 +356,46 @@ const (
 
 // Enum swoll_sizes.
 const (
-	SizesLayout        = 5
-	SizesPage          = 4096
-	SizesPageHead      = 64
-	SizesRecordHead    = 28
-	SizesSlotsAt       = 1024
-	SizesSlot          = 128
-	SizesName          = 128
-	SizesComm          = 16
-	SizesCapture       = 832
-	SizesCaptureStart  = 448
-	SizesCaptureHead   = 4
-	SizesCallCaptures  = 10
-	SizesCalls         = 1024
-	SizesVariantRows   = 512
-	SizesVariants      = 1024
-	SizesFilter        = 16384
-	SizesErrnos        = 4096
-	SizesMaxLimit      = 380
-	SizesPiece         = 128
-	SizesPieceMin      = 32
-	SizesGaps          = 4
-	SizesTurn          = 48
-	SizesLimits        = 32
-	SizesRuleLimit     = 3
-	SizesStackMemory   = 16384
-	SizesStackPiece    = 1024
-	SizesStackFrames   = 96
-	SizesStackMappings = 24
-	SizesStackAreas    = 48
-	SizesStackRegs     = 34
-	SizesStackPath     = 192
-	SizesStackId       = 20
-	SizesCaptureArg    = 7
-	SizesCaptureCap    = 3
-	SizesUringArgs     = 8
+	SizesLayout         = 5
+	SizesPage           = 4096
+	SizesPageHead       = 64
+	SizesRecordHead     = 28
+	SizesSlotsAt        = 1024
+	SizesSlot           = 128
+	SizesName           = 128
+	SizesComm           = 16
+	SizesCapture        = 832
+	SizesCaptureStart   = 448
+	SizesCaptureHead    = 4
+	SizesCallCaptures   = 10
+	SizesRecordCaptures = 15
+	SizesCalls          = 1024
+	SizesVariantRows    = 512
+	SizesVariants       = 1024
+	SizesFilter         = 16384
+	SizesErrnos         = 4096
+	SizesMaxLimit       = 380
+	SizesPiece          = 128
+	SizesPieceMin       = 32
+	SizesSelectStack    = 254
+	SizesGaps           = 4
+	SizesTurn           = 48
+	SizesLimits         = 32
+	SizesRuleLimit      = 3
+	SizesStackMemory    = 16384
+	SizesStackPiece     = 1024
+	SizesStackFrames    = 96
+	SizesStackMappings  = 24
+	SizesStackAreas     = 48
+	SizesStackRegs      = 34
+	SizesStackPath      = 192
+	SizesStackId        = 20
+	SizesCaptureArg     = 7
+	SizesCaptureFile    = 6
+	SizesFileName       = 368
+	SizesFileList       = 1024
+	SizesCaptureCap     = 3
+	SizesUringArgs      = 8
 )
 
 // Enum swoll_stack_flag.
@@ -660,6 +715,50 @@ const (
 	ExitAtFlags  = 60
 )
 
+// File is struct swoll_file.
+type File struct {
+	_     structs.HostLayout
+	Fd    int32
+	Kind  uint8
+	Flags uint8
+	Len   uint16
+}
+
+// Size and offsets of struct swoll_file.
+const (
+	SizeofFile  = 8
+	FileAtFd    = 0
+	FileAtKind  = 4
+	FileAtFlags = 5
+	FileAtLen   = 6
+)
+
+// Files is struct swoll_files.
+type Files struct {
+	_     structs.HostLayout
+	Event Event
+	Ring  uint32
+	Bytes uint32
+	Life  uint64
+	From  uint32
+	To    uint32
+	Count uint32
+	Why   uint32
+}
+
+// Size and offsets of struct swoll_files.
+const (
+	SizeofFiles  = 88
+	FilesAtEvent = 0
+	FilesAtRing  = 56
+	FilesAtBytes = 60
+	FilesAtLife  = 64
+	FilesAtFrom  = 72
+	FilesAtTo    = 76
+	FilesAtCount = 80
+	FilesAtWhy   = 84
+)
+
 // Fold is struct swoll_fold.
 type Fold struct {
 	_      structs.HostLayout
@@ -929,7 +1028,8 @@ type Ring struct {
 	Number      uint32
 	Payload     uint32
 	_           uint32
-	_           [3]uint64
+	Thawed      uint64
+	_           [2]uint64
 	Late        uint32
 	Gaps        uint32
 	Gap         [4]Gap
@@ -959,6 +1059,7 @@ const (
 	RingAtMourned     = 840
 	RingAtNumber      = 844
 	RingAtPayload     = 848
+	RingAtThawed      = 856
 	RingAtLate        = 880
 	RingAtGaps        = 884
 	RingAtGap         = 888
@@ -1091,6 +1192,31 @@ const (
 	SlotAtLost = 64
 )
 
+// Socket is struct swoll_socket.
+type Socket struct {
+	_         structs.HostLayout
+	Inode     uint32
+	Peer      uint32
+	Family    uint16
+	Type      uint16
+	Protocol  uint16
+	LocalPort uint16
+	PeerPort  uint16
+	_         uint16
+}
+
+// Size and offsets of struct swoll_socket.
+const (
+	SizeofSocket      = 20
+	SocketAtInode     = 0
+	SocketAtPeer      = 4
+	SocketAtFamily    = 8
+	SocketAtType      = 10
+	SocketAtProtocol  = 12
+	SocketAtLocalPort = 14
+	SocketAtPeerPort  = 16
+)
+
 // Stack is struct swoll_stack.
 type Stack struct {
 	_        structs.HostLayout
@@ -1148,7 +1274,7 @@ type Task struct {
 	Place      uint64
 	Row        uint16
 	Fold       uint16
-	_          [2]uint16
+	Noted      uint32
 	Last       uint64
 	Args       [6]uint64
 	Capture    [832]uint8
@@ -1170,6 +1296,7 @@ const (
 	TaskAtPlace      = 40
 	TaskAtRow        = 48
 	TaskAtFold       = 50
+	TaskAtNoted      = 52
 	TaskAtLast       = 56
 	TaskAtArgs       = 64
 	TaskAtCapture    = 112

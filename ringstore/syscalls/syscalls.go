@@ -155,6 +155,10 @@ const (
 	Exec CallFlags = 4 // memory is another's when it returns
 	// Stack tells that the call has no argument: what is read lies on its stack.
 	Stack CallFlags = 16
+	// What the recorder tells of file descriptors, besides the one that a call returns.
+	Pair    CallFlags = 32  // two are stored where an argument points
+	Renames CallFlags = 64  // the one in its first argument has another name then
+	Cwd     CallFlags = 128 // the working directory is another
 )
 
 // A Rule tells the recorder to read what an argument points to. It is the Go form of

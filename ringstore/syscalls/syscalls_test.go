@@ -255,8 +255,8 @@ func TestRules(t *testing.T) {
 
 func TestCallFlags(t *testing.T) {
 	for name, want := range map[string]CallFlags{
-		"execve": Life | Exec, "clone": Life, "exit_group": Life, "kill": Life, "mount": Life, "connect": Life, "bind": Life,
-		"listen": Life, "setuid": Life | Cred, "setgroups": Life | Cred, "prctl": Cred, "read": 0, "openat": 0, "accept": 0,
+		"execve": Life | Exec, "clone": Life, "exit_group": Life, "kill": Life, "mount": Life, "connect": Life | Renames, "bind": Life | Renames,
+		"listen": Life | Renames, "pipe2": Pair, "fchdir": Cwd, "setuid": Life | Cred, "setgroups": Life | Cred, "prctl": Cred, "read": 0, "openat": 0, "accept": 0,
 	} {
 		if c := ByName("amd64", name); c == nil || c.Flags != want {
 			t.Errorf("%s: %+v, want flags %d", name, c, want)

@@ -1858,7 +1858,7 @@ var calls = [...]Call{
 	}, Rules: []Rule{{HowString, 0, 0xfe, 0, 0, 0, 0}}},
 	{Name: "pipe", Class: "IPC", Group: "Pipes", NArgs: 1, Args: []Arg{
 		{Name: "fds", Index: 0, Format: FormatPair, Count: 0xfe, Out: Filled},
-	}, Rules: []Rule{{HowBytes, 0, 0xfe, 2, 8, 0, 0}}},
+	}, Rules: []Rule{{HowBytes, 0, 0xfe, 2, 8, 0, 0}}, Flags: Pair},
 	{Name: "select", Class: "Network", Group: "Polling", NArgs: 5, Args: []Arg{
 		{Name: "n", Index: 0, Format: FormatInt},
 		{Name: "inp", Index: 1, Format: FormatFDSet, Count: 0x0},
@@ -1981,7 +1981,7 @@ var calls = [...]Call{
 		{Name: "fd", Index: 0, Format: FormatFD},
 		{Name: "addr", Index: 1, Format: FormatSockaddr, Count: 0x2},
 		{Name: "addrlen", Index: 2, Format: FormatInt},
-	}, Rules: []Rule{{HowSockaddr, 1, 0x2, 0, 1, 0, 0}}, Flags: Life},
+	}, Rules: []Rule{{HowSockaddr, 1, 0x2, 0, 1, 0, 0}}, Flags: Life | Renames},
 	{Name: "accept", Class: "Network", Group: "Sockets", NArgs: 3, Args: []Arg{
 		{Name: "fd", Index: 0, Format: FormatFD},
 		{Name: "addr", Index: 1, Format: FormatSockaddr, Count: 0x2, Out: Filled},
@@ -2021,11 +2021,11 @@ var calls = [...]Call{
 		{Name: "fd", Index: 0, Format: FormatFD},
 		{Name: "addr", Index: 1, Format: FormatSockaddr, Count: 0x2},
 		{Name: "addrlen", Index: 2, Format: FormatInt},
-	}, Rules: []Rule{{HowSockaddr, 1, 0x2, 0, 1, 0, 0}}, Flags: Life},
+	}, Rules: []Rule{{HowSockaddr, 1, 0x2, 0, 1, 0, 0}}, Flags: Life | Renames},
 	{Name: "listen", Class: "Network", Group: "Sockets", NArgs: 2, Args: []Arg{
 		{Name: "fd", Index: 0, Format: FormatFD},
 		{Name: "backlog", Index: 1, Format: FormatInt},
-	}, Flags: Life},
+	}, Flags: Life | Renames},
 	{Name: "getsockname", Class: "Network", Group: "Sockets", NArgs: 3, Args: []Arg{
 		{Name: "fd", Index: 0, Format: FormatFD},
 		{Name: "addr", Index: 1, Format: FormatSockaddr, Count: 0x2, Out: Filled},
@@ -2041,7 +2041,7 @@ var calls = [...]Call{
 		{Name: "type", Index: 1, Format: FormatFlags, Set: &setSocktype},
 		{Name: "protocol", Index: 2, Format: FormatUlong},
 		{Name: "sv", Index: 3, Format: FormatPair, Count: 0xfe, Out: Filled},
-	}, Rules: []Rule{{HowBytes, 3, 0xfe, 2, 8, 0, 0}}},
+	}, Rules: []Rule{{HowBytes, 3, 0xfe, 2, 8, 0, 0}}, Flags: Pair},
 	{Name: "setsockopt", Class: "Network", Group: "Sockets", NArgs: 5, Args: []Arg{
 		{Name: "fd", Index: 0, Format: FormatFD},
 		{Name: "level", Index: 1, Format: FormatValue, Set: &setSol},
@@ -2493,10 +2493,10 @@ var calls = [...]Call{
 	}, Rules: []Rule{{HowBytes, 0, 0xff, 2, 1, 0, 0}}},
 	{Name: "chdir", Class: "FileSystem", Group: "Directories", NArgs: 1, Args: []Arg{
 		{Name: "path", Index: 0, Format: FormatPath},
-	}, Rules: []Rule{{HowString, 0, 0xfe, 0, 0, 0, 0}}},
+	}, Rules: []Rule{{HowString, 0, 0xfe, 0, 0, 0, 0}}, Flags: Cwd},
 	{Name: "fchdir", Class: "FileSystem", Group: "Directories", NArgs: 1, Args: []Arg{
 		{Name: "fd", Index: 0, Format: FormatFD},
-	}},
+	}, Flags: Cwd},
 	{Name: "rename", Class: "FileSystem", Group: "Directories", NArgs: 2, Args: []Arg{
 		{Name: "oldname", Index: 0, Format: FormatPath},
 		{Name: "newname", Index: 1, Format: FormatPath},
@@ -3916,7 +3916,7 @@ var calls = [...]Call{
 	{Name: "pipe2", Class: "IPC", Group: "Pipes", NArgs: 2, Args: []Arg{
 		{Name: "fds", Index: 0, Format: FormatPair, Count: 0xfe, Out: Filled},
 		{Name: "flags", Index: 1, Format: FormatFlags, Set: &setOpenflags},
-	}, Rules: []Rule{{HowBytes, 0, 0xfe, 2, 8, 0, 0}}},
+	}, Rules: []Rule{{HowBytes, 0, 0xfe, 2, 8, 0, 0}}, Flags: Pair},
 	{Name: "inotify_init1", Class: "FileSystem", Group: "Events", NArgs: 1, Args: []Arg{
 		{Name: "flags", Index: 0, Format: FormatFlags, Set: &setInotifyinit},
 	}, Ret: Ret{Format: RetFD}},
@@ -7370,7 +7370,7 @@ var calls = [...]Call{
 	{Name: "pipe2", Class: "IPC", Group: "Pipes", NArgs: 2, Args: []Arg{
 		{Name: "fds", Index: 0, Format: FormatPair, Count: 0xfe, Out: Filled},
 		{Name: "flags", Index: 1, Format: FormatFlags, Set: &setOpenflagsArm64},
-	}, Rules: []Rule{{HowBytes, 0, 0xfe, 2, 8, 0, 0}}},
+	}, Rules: []Rule{{HowBytes, 0, 0xfe, 2, 8, 0, 0}}, Flags: Pair},
 	{Name: "newfstatat", Class: "FileSystem", Group: "Status", NArgs: 4, Args: []Arg{
 		{Name: "dfd", Index: 0, Format: FormatDirFD},
 		{Name: "pathname", Index: 1, Format: FormatPath},

@@ -1117,7 +1117,7 @@ func (w *writer) call(arch string, word int, k kernelCall, d *description) (stri
 	}
 	var flags []string
 	for _, f := range main.flags {
-		if !slices.Contains([]string{"life", "cred", "exec", "stack"}, f) {
+		if !slices.Contains([]string{"life", "cred", "exec", "stack", "pair", "renames", "cwd"}, f) {
 			return "", fmt.Errorf("no flag %s", f)
 		}
 		flags = append(flags, strings.ToUpper(f[:1])+f[1:])
