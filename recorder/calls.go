@@ -44,7 +44,6 @@ type (
 // addVariants adds the forms of a call behind the rows and values that there are, and
 // returns how many there are then. That they all fit is tested.
 func addVariants(call *syscalls.Call, row *layout.Call, table *callRows, values *callVariants, rows, variants int, l *captureLimits) (int, int) {
-	row.Select, row.Select2 = syscalls.NoArg, syscalls.NoArg
 	if call.Select == nil {
 		return rows, variants
 	}
@@ -70,7 +69,7 @@ func addVariants(call *syscalls.Call, row *layout.Call, table *callRows, values 
 func callRow(call *syscalls.Call, rules []syscalls.Rule, l *captureLimits) layout.Call {
 	// Calls that return twice.
 	forks := call.Name == "fork" || call.Name == "vfork" || call.Name == "clone" || call.Name == "clone3"
-	row := layout.Call{Args: uint8(call.NArgs), Flags: uint8(call.Flags &^ syscalls.Stack), Rules: uint8(len(rules))}
+	row := layout.Call{Args: uint8(call.NArgs), Flags: uint8(call.Flags &^ syscalls.Stack), Rules: uint8(len(rules)), Select: syscalls.NoArg, Select2: syscalls.NoArg}
 	if forks {
 		row.Flags |= layout.CallFlagFork
 	}

@@ -54,6 +54,7 @@ func TestEveryCallOfThisKernel(t *testing.T) {
 		switch c := rows[name]; {
 		case c == nil:
 			t.Errorf("no row for %s: add it to ringstore/syscalls/kernel.txt (go run ./gen -refresh) and calls.txt", name)
+		case c.Flags&syscalls.Stack != 0 && args == 0: // it has what lies on the stack
 		case c.NArgs != args:
 			t.Errorf("%s has %d arguments in the table, %d in this kernel", name, c.NArgs, args)
 		}
