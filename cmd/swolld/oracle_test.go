@@ -91,12 +91,23 @@ func (l traceLine) same(other traceLine) bool {
 }
 
 // parseTrace splits a trace by thread. Calls that were written in two parts are joined.
-// One that another thread's death or exec ended is what was written when it began.
+// One that another thread's death or exec ended is what was written when it began. Of a run
+// there are as many calls as it says.
 func parseTrace(t testing.TB, lines []string) map[int][]traceLine {
 	t.Helper()
 	threads := map[int][]traceLine{}
 	begun := map[int]int{} // thread -> place of the line that is not finished
 	for _, line := range lines {
+		if m := runLine.FindStringSubmatch(line); m != nil {
+			tid, _ := strconv.Atoi(m[1])
+			more, err := strconv.Atoi(m[2])
+			made := threads[tid]
+			if _, running := begun[tid]; running || len(made) == 0 || err != nil {
+				t.Fatalf("not behind its call: %s", line)
+			}
+			threads[tid] = append(made, slices.Repeat(made[len(made)-1:], more)...)
+			continue
+		}
 		// Strace says so when it meets calls of another ABI; the names of calls say it.
 		if strings.HasPrefix(line, "# ") || line == "" || strings.Contains(line, " runs in ") && strings.Contains(line, " bit mode. ]") {
 			continue
