@@ -184,7 +184,8 @@ func nearest(want, got []traceLine) (int, int) {
 func TestNamesOfDescriptors(t *testing.T) {
 	t.Parallel()
 	strace, sh, python := need(t, "strace"), need(t, "sh"), realPython(t)
-	s := newService(t, "--memory", "64MiB", "--ring-size", "4MiB")
+	// A run has one name, that of its first call.
+	s := newService(t, "--memory", "64MiB", "--ring-size", "4MiB", "--fold=false")
 	work, program := t.TempDir(), mustAbs(t, "testdata/oracle/program.py")
 	script, err := os.ReadFile("testdata/fds.py")
 	if err != nil {
@@ -255,7 +256,7 @@ func TestNamesOfDescriptors(t *testing.T) {
 // process died while no service ran. And so in a file, without the service.
 func TestNamesWithoutOpens(t *testing.T) {
 	t.Parallel()
-	s := newService(t, "--memory", "2MiB", "--ring-size", "256KiB")
+	s := newService(t, "--memory", "2MiB", "--ring-size", "256KiB", "--fold=false")
 	argv := []string{realPython(t), mustAbs(t, "testdata/fds.py"), "hold"}
 	const name, json = "pread64(20</etc/passwd>, ", `"fds":{"20":"/etc/passwd"}`
 	named := func(t *testing.T, what, text, want string, least int) {

@@ -24,7 +24,7 @@ func times(n uint32) int {
 // be overwritten are together all that were made.
 func TestExactRuns(t *testing.T) {
 	t.Parallel()
-	s := newService(t, "--memory", "8MiB", "--ring-size", "512KiB")
+	s := newService(t, "--memory", "16MiB", "--ring-size", "1MiB")
 	for _, threads := range []int{1, 4} {
 		t.Run(strconv.Itoa(threads), func(t *testing.T) { exactRuns(t, s.in(t), threads) })
 	}

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"strings"
 
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -63,10 +64,17 @@ func oneLine(err error) string {
 	return strings.Join(strings.Fields(msg), " ")
 }
 
+// memoryLimit is what the service tries to stay below: where it has more, as while the
+// largest history is read, it collects garbage sooner. Rings are the kernel's and not counted.
+const memoryLimit = 160 << 20
+
 // serve records and answers until ctx is done.
 func serve(ctx context.Context, o *options) (err error) {
 	log := o.logger()
 	slog.SetDefault(log)
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(memoryLimit)
+	}
 	if o.uninstall {
 		return recorder.Uninstall(o.recorder.PinDir, log)
 	}

@@ -27,13 +27,14 @@ var oracleDifferences = flag.String("oracle.differences", "", "write every line 
 // How many lines of ten thousand must be strace's; how many programs there must be, and of
 // how many calls, signals and ends one at least; and how many calls must be exercised by
 // programs made for that: they succeed, they fail, and have arguments of leastForms forms,
-// numbers aside.
+// numbers aside. And how many calls must be told of by a run that they belong to.
 const (
 	leastSame      = 9950
 	leastPrograms  = 40
 	leastKinds     = 300
 	leastExercised = 200
 	leastForms     = 3
+	leastFolded    = 3000
 )
 
 // A difference that is known: lines of strace that the recorder writes otherwise.
@@ -91,21 +92,21 @@ func (l traceLine) same(other traceLine) bool {
 }
 
 // parseTrace splits a trace by thread. Calls that were written in two parts are joined.
-// One that another thread's death or exec ended is what was written when it began.
+// One that another thread's death or exec ended is what was written when it began. Of a run
+// there are as many calls as it says.
 func parseTrace(t testing.TB, lines []string) map[int][]traceLine {
 	t.Helper()
 	threads := map[int][]traceLine{}
 	begun := map[int]int{} // thread -> place of the line that is not finished
 	for _, line := range lines {
-		if run := runLine.FindStringSubmatch(line); run != nil {
-			// It tells of the call above it, which strace has as often as it was made.
-			tid, _ := strconv.Atoi(run[1])
-			more, _ := strconv.Atoi(run[2])
-			if len(threads[tid]) == 0 || more < 1 {
-				t.Fatalf("a run of nothing: %s", line)
+		if m := runLine.FindStringSubmatch(line); m != nil {
+			tid, _ := strconv.Atoi(m[1])
+			more, err := strconv.Atoi(m[2])
+			made := threads[tid]
+			if _, running := begun[tid]; running || len(made) == 0 || err != nil {
+				t.Fatalf("not behind its call: %s", line)
 			}
-			same := threads[tid][len(threads[tid])-1]
-			threads[tid] = append(threads[tid], slices.Repeat([]traceLine{same}, more)...)
+			threads[tid] = append(made, slices.Repeat(made[len(made)-1:], more)...)
 			continue
 		}
 		// Strace says so when it meets calls of another ABI; the names of calls say it.
@@ -285,6 +286,7 @@ func TestOracle(t *testing.T) {
 	work := t.TempDir()
 	// A ring for each container of a service: those that are gone keep theirs for a while.
 	n := 0
+	folded := 0 // calls that have no line of their own, since they repeat another
 	programs := corpus(t, work)
 	for part := range slices.Chunk(programs, 12) {
 		n++
@@ -357,6 +359,10 @@ func TestOracle(t *testing.T) {
 						}
 					}
 					for _, l := range s.text(c.name, "all=true") {
+						if m := runLine.FindStringSubmatch(l); m != nil {
+							more, _ := strconv.Atoi(m[2])
+							folded += more
+						}
 						if m := oracleLine.FindStringSubmatch(l); m != nil && !strings.HasPrefix(m[2], "--- ") && !strings.HasPrefix(m[2], "+++ ") {
 							rows++
 						}
@@ -404,6 +410,9 @@ func TestOracle(t *testing.T) {
 		len(programs), exercised, failures(o.exercises), len(o.exercises))
 	if len(programs) < leastPrograms || exercised < leastExercised {
 		t.Errorf("%d programs and %d calls exercised; there must be %d and %d", len(programs), exercised, leastPrograms, leastExercised)
+	}
+	if t.Logf("%d calls are folded", folded); folded < leastFolded {
+		t.Errorf("%d calls are folded; that is too few to show that they are right", folded)
 	}
 	if len(o.calls) < leastKinds {
 		t.Errorf("the corpus has %d kinds of lines only", len(o.calls))
@@ -571,6 +580,7 @@ func corpus(t testing.TB, work string) []oracleProgram {
 	for _, name := range []string{"sockets", "subprocess", "threads", "asyncio", "sqlite3"} {
 		add("python-"+name, python, "program.py", name)
 	}
+	add("python-poll", python, "-c", "import select\np = select.poll()\nfor i in range(3672): p.poll(0)")
 	add("c", build("gcc", "program.c"))
 	add("c++", build("g++", "program.cc"))
 	add("c32", build("gcc", "program.c", "-m32"))

@@ -13,7 +13,8 @@ import (
 )
 
 // TestAnything: whatever the captures of a call hold, be it too short, cut, unreadable or
-// garbage, every form of every call has one line of text and one valid object of JSON.
+// garbage, every form of every call, and every operation of io_uring, has one line of text,
+// a run of it two, and one valid object of JSON, and is drawn as one slice.
 func TestAnything(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	word := func() uint64 {
@@ -49,22 +50,29 @@ func TestAnything(t *testing.T) {
 		drawing.Events = nil
 	}
 	checked := 0
-	check := func(e *ringstore.Event, c *syscalls.Call) {
+	check := func(e *ringstore.Event) {
 		if checked++; checked%7 == 0 { // reading it takes long
 			shown := *e
 			shown.Start = int64(len(drawing.Events)+1) * 1e6
+			if e.Run != nil {
+				shown.Run = &ringstore.Run{Count: e.Run.Count, Last: shown.Start + 1e5, Total: e.Run.Total}
+			}
 			drawing.Oldest, drawing.Now = 1e6, shown.Start+1
 			if drawing.Events = append(drawing.Events, shown); len(drawing.Events) == 2000 {
 				draw()
 			}
 		}
 		text := AppendText(nil, meta, e)
-		if bytes.Count(text, []byte("\n")) != 1 || text[len(text)-1] != '\n' {
-			t.Fatalf("not one line: %q of %+v", text, e)
+		lines := 1
+		if e.Run != nil {
+			lines = 2
+		}
+		if bytes.Count(text, []byte("\n")) != lines || text[len(text)-1] != '\n' {
+			t.Fatalf("not %d lines: %q of %+v", lines, text, e)
 		}
 		line := AppendJSON(nil, meta, e)
 		if !json.Valid(line) {
-			t.Fatalf("%s is no JSON: %s", c.Name, line)
+			t.Fatalf("%s is no JSON: %s", CallName(meta.Arch, e), line)
 		}
 	}
 	for _, abi := range []ringstore.ABI{ringstore.ABINative, ringstore.ABI32, ringstore.ABIX32} {
@@ -111,11 +119,38 @@ func TestAnything(t *testing.T) {
 						}
 						e.Captures = append(e.Captures, capture)
 					}
-					check(e, c)
+					if !e.Unfinished && r.IntN(4) == 0 {
+						e.Run = &ringstore.Run{Count: 2 + word()>>1, Last: int64(word()), Total: int64(word())}
+					}
+					check(e)
 				}
 			}
 		}
 	}
+	opcodes := []uint16{ringstore.NoOpcode}
+	for opcode := range len(uringOps) + 3 {
+		opcodes = append(opcodes, uint16(opcode))
+	}
+	for _, opcode := range opcodes {
+		for range 200 {
+			e := operation(opcode, int64(word()))
+			e.NoEnter = opcode == ringstore.NoOpcode || r.IntN(8) == 0
+			if !e.NoEnter && r.IntN(8) == 0 {
+				e.Unfinished, e.Ret, e.Seq = true, 0, e.Seq*uint64(r.IntN(2))
+			}
+			for range r.IntN(layout.SizesUringArgs + 1) {
+				e.Args = append(e.Args, word())
+			}
+			for _, arg := range []int{layout.UringArgAddr, layout.UringArgOff, layout.UringArgAddr3} {
+				capture := ringstore.Capture{Arg: arg, Status: ringstore.CaptureStatus(r.IntN(4)), Data: make([]byte, r.IntN(200))}
+				for i := range capture.Data {
+					capture.Data[i] = byte(word())
+				}
+				e.Captures = append(e.Captures, capture)
+			}
+			check(e)
+		}
+	}
 	draw()
-	t.Logf("%d forms of calls", forms)
+	t.Logf("%d forms of calls, %d operations", forms, len(opcodes))
 }

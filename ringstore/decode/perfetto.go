@@ -27,6 +27,9 @@ import (
 //     again gets another number.
 //   - What begins (B) and does not end is drawn open-ended. Instants of a thread are slices
 //     of no duration, and flows bind to slices: that which is open, or which comes next.
+//   - What is async (b, e, n) belongs to a process if its id is a local one (id2); with a
+//     plain id it would belong to none. All of one name stand together, on as many rows as
+//     overlap. An e ends what has its id, category and name.
 //   - A number that does not fit 64 bits, signed, is read as garbage.
 
 const (
@@ -166,6 +169,7 @@ type perfetto struct {
 	from   int64 // since when it is told what is missing, Unix ns
 	base   int64 // what times count from, Unix ns
 	flows  uint64
+	asyncs uint64 // ids given to operations of io_uring
 }
 
 // A track is what is drawn of one history.
@@ -190,7 +194,7 @@ type thread struct {
 	named   bool
 	marked  bool // where its history becomes complete, as far as that is in question
 	running bool // a call is drawn that has not ended
-	begun   bool // something is drawn
+	begun   bool // something is drawn on it
 }
 
 func (p *perfetto) flush() error {
@@ -403,15 +407,16 @@ func (p *perfetto) threadOf(t *track, tid, pid uint32, born bool) *thread {
 
 // show is called before something of a thread is drawn.
 func (p *perfetto) show(t *track, x *thread, e *ringstore.Event) {
-	if !x.begun {
-		x.begun = true
-		if x.process.name == "" {
-			// Until its own name is known.
-			p.nameProcess(t, x.process, "pid "+strconv.FormatUint(uint64(x.process.id%againStep), 10), x.process.id)
-		}
+	if x.process.name == "" {
+		// Until its own name is known.
+		p.nameProcess(t, x.process, "pid "+strconv.FormatUint(uint64(x.process.id%againStep), 10), x.process.id)
 	}
+	x.begun = x.begun || e.Kind != ringstore.KindUring
 	if e.Known {
 		p.name(t, x, e)
+	}
+	if e.Kind == ringstore.KindUring {
+		return // it is not drawn on the thread
 	}
 	if complete := t.h.CompleteSince; !x.marked && complete > t.h.Meta.Armed && complete <= t.h.Now && complete+t.h.Meta.WallOffset > p.from {
 		p.instant("recorder", "complete from here", x.process.id, x.id, complete+t.h.Meta.WallOffset)
@@ -471,16 +476,19 @@ func (p *perfetto) event(t *track, e *ringstore.Event, wanted bool, resumed stri
 	}
 	if wanted {
 		p.show(t, x, e)
-		if e.Kind == ringstore.KindCall {
+		switch e.Kind {
+		case ringstore.KindCall:
 			p.call(t, x, e, at, resumed)
-		} else {
+		case ringstore.KindUring:
+			p.operation(t, x, e, at)
+		default:
 			p.happened(t, x, e, at)
 		}
 	}
 	p.follow(t, x, e, at, wanted)
 }
 
-// call draws a call.
+// call draws a call, or as one slice a run of it.
 func (p *perfetto) call(t *track, x *thread, e *ringstore.Event, at int64, resumed string) {
 	v := viewOf(t.h.Meta.Arch, e)
 	class := "Unknown"
@@ -495,9 +503,12 @@ func (p *perfetto) call(t *track, x *thread, e *ringstore.Event, at int64, resum
 		x.running = true
 		p.open("B", class, name, x.process.id, x.id, at)
 	default:
+		if e.Run != nil {
+			name += " × " + strconv.FormatUint(e.Run.Count, 10)
+		}
 		p.open("X", class, name, x.process.id, x.id, at)
 		p.buf = append(p.buf, `,"dur":`...)
-		p.buf = appendMicrosOf(p.buf, max(e.Duration, 0))
+		p.buf = appendMicrosOf(p.buf, max(e.End()-e.Start, 0))
 	}
 	from := len(p.buf)
 	p.buf = append(p.buf, `,"args":{"args":{`...)
@@ -525,11 +536,88 @@ func (p *perfetto) call(t *track, x *thread, e *ringstore.Event, at int64, resum
 	if e.NoEnter {
 		p.buf = append(p.buf, `,"entry":"not seen"`...)
 	}
+	if e.Run != nil {
+		p.buf = append(p.buf, `,"count":`...)
+		p.buf = strconv.AppendUint(p.buf, e.Run.Count, 10)
+		p.buf = append(p.buf, `,"totalNanos":`...)
+		p.buf = strconv.AppendInt(p.buf, e.Run.Total, 10)
+		p.buf = append(p.buf, `,"firstNanos":`...)
+		p.buf = strconv.AppendInt(p.buf, max(e.Duration, 0), 10)
+	}
 	if isCut(e) {
 		p.buf = append(p.buf, `,"cut":true`...)
 	}
 	p.buf = appendSeq(p.buf, e)
 	p.buf = append(quoteLarge(p.buf, from), "}}"...)
+}
+
+// operation draws an operation of io_uring, in its process but beside the threads: it overlaps
+// their calls, and other operations. One whose begin or end is not known is an instant; one
+// that is in flight has no end.
+func (p *perfetto) operation(t *track, x *thread, e *ringstore.Event, at int64) {
+	const class = "io_uring"
+	o := e.Operation()
+	asked := told(e, &o)
+	phase, name := "b", uringName(e.Nr)
+	if e.NoEnter || asked {
+		phase = "n"
+	}
+	p.asyncs++
+	open := func(phase string, at int64) {
+		p.open(phase, class, name, x.process.id, x.id, at)
+		p.buf = append(p.buf, `,"id2":{"local":"`...)
+		p.buf = appendHexJSON(p.buf, p.asyncs)
+		p.buf = append(p.buf, `"}`...)
+	}
+	open(phase, at)
+	from := len(p.buf)
+	call, row := asCall(t.h.Meta.Arch, e, &o)
+	v := uringView(t.h.Meta.Arch, e, &call, row)
+	p.buf = append(p.buf, `,"args":{"args":{`...)
+	if !e.NoEnter {
+		p.buf = v.appendJSONArgs(p.buf)
+	}
+	p.buf = append(p.buf, '}')
+	switch {
+	case asked:
+		p.buf = append(p.buf, `,"result":"?","end":"not told: it asked to be told of failures only"`...)
+	case e.Unfinished:
+		p.buf = append(p.buf, `,"unfinished":true`...)
+	default:
+		p.buf = append(p.buf, `,"result":`...)
+		p.result = v.appendResult(p.result[:0])
+		p.buf = appendJSONString(p.buf, string(p.result))
+		p.buf = append(p.buf, `,"return":`...)
+		p.buf = strconv.AppendInt(p.buf, e.Ret, 10)
+		if v.failed() {
+			p.buf = append(p.buf, `,"error":`...)
+			p.buf = v.appendError(p.buf)
+		}
+	}
+	p.buf = append(p.buf, `,"user_data":"`...)
+	p.buf = appendHexJSON(p.buf, o.UserData)
+	p.buf = append(p.buf, `","tid":`...)
+	p.buf = strconv.AppendUint(p.buf, uint64(e.TID), 10)
+	if o.Flags != 0 {
+		p.buf = append(p.buf, `,"flags":`...)
+		p.buf = appendNames(p.buf, sqeFlags, uint64(o.Flags))
+	}
+	if o.CompletionFlags != 0 {
+		p.buf = append(p.buf, `,"completionFlags":`...)
+		p.buf = appendNames(p.buf, cqeFlags, uint64(o.CompletionFlags&0xffff))
+	}
+	if e.NoEnter {
+		p.buf = append(p.buf, `,"entry":"not seen"`...)
+	}
+	if isCut(e) {
+		p.buf = append(p.buf, `,"cut":true`...)
+	}
+	p.buf = appendSeq(p.buf, e)
+	p.buf = append(quoteLarge(p.buf, from), "}}"...)
+	if phase == "b" && !e.Unfinished {
+		open("e", at+max(e.Duration, 0))
+		p.buf = append(p.buf, '}')
+	}
 }
 
 // appendSeq appends what a verdict's evidence names; a call that runs has no record yet.

@@ -31,7 +31,7 @@ type inCall struct {
 	name   []byte
 	more   bool   // strace shows some arguments when it returns
 	rest   []byte // of the arguments: what strace shows then
-	result []byte // with the duration and the line's end
+	result []byte // with the duration and the line's end; and the line that a run has besides
 	end    int64  // Unix ns
 	number int
 }
@@ -83,7 +83,7 @@ func (s *splitter) begin(of *source, e *ringstore.Event, resumed string) {
 	shown := commonArgs(s.line[args:], s.whole)
 	s.line = s.line[:args+shown]
 	c.rest = append(c.rest, s.whole[shown:]...)
-	c.result = v.appendReturn(c.result)
+	c.result = appendRun(v.appendReturn(c.result), m, e)
 	heap.Push(&s.ends, c)
 }
 

@@ -2,6 +2,7 @@ package decode
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 	"testing"
 
@@ -65,6 +66,10 @@ func exit(status uint32, group bool) *ringstore.Event {
 func TestSplit(t *testing.T) {
 	signal := &ringstore.Event{Kind: ringstore.KindSignal, Signal: &ringstore.Signal{Signal: 10, PID: 100}}
 	program := ringstore.Capture{Arg: 0, Data: []byte("/bin/true")}
+	run := func(count uint64, last, total int64, e *ringstore.Event) *ringstore.Event {
+		e.Run = &ringstore.Run{Count: count, Last: last * 1000, Total: total * 1000}
+		return e
+	}
 	exec := with(call("execve", 0, 0x10, 0x20, 0x30), program)
 	for _, x := range []struct {
 		name   string
@@ -135,6 +140,28 @@ func TestSplit(t *testing.T) {
 101   1700000000.000012 getpid()        = 100 <0.000001>
 101   1700000000.000014 restart_syscall() = 0 <0.000001>
 `},
+		// What a run is stands behind its first call, which other threads interrupt as any.
+		{"runs", []*ringstore.Event{run(3, 30, 20, at(0, 5, 100, futex(-11))), run(900, 70, 50, at(10, 9, 101, futex(0))), at(12, 1, 102, call("getpid", 100)),
+			at(40, 1, 100, call("getpid", 100))}, `
+100   1700000000.000000 futex(0x1000, FUTEX_WAIT, 2, NULL) = -1 EAGAIN (Resource temporarily unavailable) <0.000005>
+# 100 made this call 2 times more until 1700000000.000030; all 3 took <0.000020>
+101   1700000000.000010 futex(0x1000, FUTEX_WAIT, 2, NULL <unfinished ...>
+102   1700000000.000012 getpid()        = 100 <0.000001>
+101   1700000000.000019 <... futex resumed>) = 0 <0.000009>
+# 101 made this call 899 times more until 1700000000.000070; all 900 took <0.000050>
+100   1700000000.000040 getpid()        = 100 <0.000001>
+`},
+		// An operation of io_uring has one line, where it began.
+		{"operations", []*ringstore.Event{at(0, 50, 100, call("io_uring_enter", 2, 3, 2, 2, 1, 0, 0)), at(1, 20, 100, operation(0, 1, 1)),
+			at(2, 60, 100, operation(0, 0, 2)), at(3, 4, 101, call("getpid", 100)), at(7, 0, 100, running(operation(0, 0, 3))), at(55, 1, 100, futex(0))}, `
+100   1700000000.000000 io_uring_enter(3, 2, 2, IORING_ENTER_GETEVENTS, NULL, 0 <unfinished ...>
+# 100   1700000000.000001 io_uring nop() = 1 <0.000020> /* user_data=0x1 */
+# 100   1700000000.000002 io_uring nop() = 0 <0.000060> /* user_data=0x2 */
+101   1700000000.000003 getpid()        = 100 <0.000004>
+# 100   1700000000.000007 io_uring nop( <unfinished ...> /* user_data=0x3 */
+100   1700000000.000050 <... io_uring_enter resumed>) = 2 <0.000050>
+100   1700000000.000055 futex(0x1000, FUTEX_WAIT, 2, NULL) = 0 <0.000001>
+`},
 	} {
 		if diff := cmp.Diff(x.want[1:], written(t, Filter{Split: true, NoHeader: true}, inTime(x.events...))); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", x.name, diff)
@@ -157,6 +184,12 @@ func TestSplitSaysTheSame(t *testing.T) {
 		if i%5 == 3 {
 			e.Captures = []ringstore.Capture{{Arg: 1, Status: ringstore.CaptureStatus(i % 3), Data: []byte("/none")}}
 		}
+		if i%4 == 1 {
+			e.Run = &ringstore.Run{Count: uint64(2 + i), Last: (i*10 + 69) * 1000, Total: i * 1000}
+		}
+		if i%9 == 2 {
+			events = append(events, at(i*10, i, tid, operation(18, -2, 7, cwd, 0, 0x1000)))
+		}
 		events = append(events, at(i*10, i%70, tid, e)) // the next of the same thread is 70 later
 	}
 	h := inTime(events...)
@@ -168,6 +201,7 @@ func TestSplitSaysTheSame(t *testing.T) {
 	var joined []string
 	begun := map[string]half{}
 	parts := 0
+	last := 0 // the place of the line before
 	for line := range strings.Lines(written(t, Filter{Split: true, NoHeader: true}, h)) {
 		tid, rest, _ := strings.Cut(line, " ")
 		if text, ok := strings.CutSuffix(line, " <unfinished ...>\n"); ok {
@@ -182,8 +216,14 @@ func TestSplitSaysTheSame(t *testing.T) {
 			line := first.text + args + ") "
 			line += strings.Repeat(" ", max(resultColumn-len(line), 0)) + "= " + result
 			joined[first.place] = line
+			last = first.place
 			continue
 		}
+		if strings.Contains(line, " made this call ") {
+			joined[last] += line // where its call's result is
+			continue
+		}
+		last = len(joined)
 		joined = append(joined, line)
 	}
 	if diff := cmp.Diff(whole, strings.Join(joined, "")); diff != "" {
@@ -209,7 +249,13 @@ func TestPerfettoReadsText(t *testing.T) {
 		at(0, 20, 100, read(2, "ab")), at(1, 1, 101, paren), at(3, 1, 101, denied), at(4, 1, 101, unknown), at(5, 1, 101, interrupted),
 		at(7, 1, 101, call("restart_syscall", 0)), at(9, 0, 101, child), at(10, 0, 101, running(futex(0))), at(11, 0, 100, signal),
 		at(30, 0, 101, exit(0x8b, false)), at(31, 0, 100, exit(0x8b, true)),
+		at(12, 2, 100, operation(18, -2, 7, cwd, 0, 0x1000)), at(13, 0, 100, running(operation(22, 0, 7, 3))),
+		at(32, 9, 110, call("getppid", 1)), at(40, 4, 111, call("getuid", 0)), at(43, 1, 112, call("getgid", 0)),
 	)
+	for n, count := range map[int]uint64{13: 1000, 14: 2} {
+		h.Events[n].Run = &ringstore.Run{Count: count, Last: 60_000, Total: 30_000}
+	}
+	slices.SortFunc(h.Events, func(a, b ringstore.Event) int { return int(a.Start - b.Start) })
 	h.CompleteSince = 6000
 	if _, err := perfettotest.ReadStrace(strings.NewReader(written(t, Filter{All: true}, h))); err == nil {
 		t.Error("a trace that begins with a header is taken for strace's: README says that it is not")
@@ -228,7 +274,8 @@ func TestPerfettoReadsText(t *testing.T) {
 				t.Errorf("%+v has no result", c)
 			}
 		}
-		want := map[string]int{"read": 1, "openat": 1, "mount": 1, "syscall_0x1f4": 1, "nanosleep": 1, "restart_syscall": 1, "futex": 1}
+		want := map[string]int{"read": 1, "openat": 1, "mount": 1, "syscall_0x1f4": 1, "nanosleep": 1, "restart_syscall": 1, "futex": 1,
+			"getppid": 1, "getuid": 1, "getgid": 1}
 		if f.Split {
 			if s := trace.Slices[0]; s.Name != "read" || s.Duration != 20_000 {
 				t.Errorf("the call in two parts is %+v", s)
@@ -244,11 +291,12 @@ func TestPerfettoReadsText(t *testing.T) {
 			t.Errorf("%+v: calls (-want +got):\n%s", f, diff)
 		}
 		for _, line := range trace.Skipped {
-			if !strings.HasPrefix(line, "# complete") && !strings.Contains(line, " --- SIG") && !strings.Contains(line, " +++ ") {
+			if !strings.HasPrefix(line, "# complete") && !strings.Contains(line, " --- SIG") && !strings.Contains(line, " +++ ") &&
+				!(strings.HasPrefix(line, "# 1") && (strings.Contains(line, " made this call ") || strings.Contains(line, " io_uring "))) {
 				t.Errorf("%+v: skipped: %s", f, line)
 			}
 		}
-		if len(trace.Skipped) != 5 {
+		if len(trace.Skipped) != 9 {
 			t.Errorf("%+v: %d lines are skipped: %q", f, len(trace.Skipped), trace.Skipped)
 		}
 	}

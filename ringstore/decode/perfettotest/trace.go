@@ -15,8 +15,10 @@ import (
 	"strings"
 )
 
-// A Slice is something that is drawn on a thread: for some time, or for an instant.
+// A Slice is something that is drawn on a thread, or beside the threads of a process: for
+// some time, or for an instant.
 type Slice struct {
+	Async           bool // it is of the process; TID is 0
 	PID, TID        uint32
 	Process, Thread string // their last names
 	Category, Name  string
@@ -52,12 +54,44 @@ type event struct {
 	Name     string          `json:"name"`
 	Scope    string          `json:"s"`
 	ID       *uint64         `json:"id"`
+	ID2      *asyncID        `json:"id2"`
 	Args     json.RawMessage `json:"args"`
 
 	at, duration int64
 }
 
+// An asyncID has the scope that an id is of.
+type asyncID struct {
+	Local, Global *string
+}
+
 type threadKey struct{ pid, tid uint32 }
+
+// A trackKey is what slices nest on: a thread, or one row of what a process has of a name.
+type trackKey struct {
+	threadKey
+	name string // empty: a thread
+	row  int
+}
+
+func trackOf(key threadKey) trackKey { return trackKey{threadKey: key} }
+
+// A cookie is who an async event is of.
+type cookie struct {
+	pid       uint32
+	class, id string
+}
+
+// An asyncRow is a row of async slices: it is lent to one cookie at a time.
+type asyncRow struct {
+	cookie cookie
+	open   int // begins without their end
+}
+
+type rowsKey struct {
+	pid  uint32
+	name string
+}
 
 type flowKey struct {
 	id          uint64
@@ -69,7 +103,9 @@ type reader struct {
 	processes map[uint32]string
 	threads   map[threadKey]string
 	sorted    map[uint32]bool
-	stacks    map[threadKey][]int
+	stacks    map[trackKey][]int
+	names     map[cookie]string // the name that each had first: by it its row is looked for
+	rows      map[rowsKey][]asyncRow
 	flows     map[flowKey]int
 	pending   map[threadKey][]flowKey
 }
@@ -99,7 +135,7 @@ func Read(r io.Reader) (*Trace, error) {
 	rd := reader{
 		trace:     Trace{Metadata: document.Metadata},
 		processes: map[uint32]string{}, threads: map[threadKey]string{}, sorted: map[uint32]bool{},
-		stacks: map[threadKey][]int{}, flows: map[flowKey]int{}, pending: map[threadKey][]flowKey{},
+		stacks: map[trackKey][]int{}, names: map[cookie]string{}, rows: map[rowsKey][]asyncRow{}, flows: map[flowKey]int{}, pending: map[threadKey][]flowKey{},
 	}
 	var events []*event
 	for _, raw := range document.Events {
@@ -235,18 +271,20 @@ func (r *reader) add(e *event) error {
 		if e.Duration == nil || e.duration < 0 {
 			return errors.New("a complete event without its duration")
 		}
-		return r.begin(e, key, e.duration, args)
+		return r.begin(e, trackOf(key), e.duration, args)
 	case "B":
-		return r.begin(e, key, Open, args)
+		return r.begin(e, trackOf(key), Open, args)
 	case "i":
 		if e.Scope != "t" {
 			return errors.New("an instant that is not a thread's")
 		}
-		return r.begin(e, key, 0, args)
+		return r.begin(e, trackOf(key), 0, args)
 	case "E":
-		return r.end(e, key, args)
+		return r.end(e, trackOf(key), args)
+	case "b", "e", "n":
+		return r.async(e, key, args)
 	case "s":
-		stack := r.stacks[key]
+		stack := r.stacks[trackOf(key)]
 		if len(stack) == 0 {
 			return errors.New("a flow that leaves no slice")
 		}
@@ -308,7 +346,7 @@ func (r *reader) metadata(e *event, key threadKey, args map[string]any) error {
 }
 
 // begin puts a slice on the stack of its thread, from which it takes what is over.
-func (r *reader) begin(e *event, key threadKey, duration int64, args map[string]any) error {
+func (r *reader) begin(e *event, key trackKey, duration int64, args map[string]any) error {
 	if e.Name == "" || e.Category == "" {
 		return errors.New("a slice without a name or category")
 	}
@@ -341,19 +379,72 @@ func (r *reader) begin(e *event, key threadKey, duration int64, args map[string]
 		Start: e.at, Duration: duration, Depth: len(stack), Args: args,
 	})
 	r.stacks[key] = append(stack, n)
-	for _, id := range r.pending[key] {
+	if key.name != "" {
+		s := &r.trace.Slices[n]
+		s.Async, s.TID = true, 0
+		return nil // flows bind to what is drawn on threads
+	}
+	for _, id := range r.pending[key.threadKey] {
 		r.trace.Flows = append(r.trace.Flows, Flow{id.name, r.flows[id], n})
 	}
-	delete(r.pending, key)
+	delete(r.pending, key.threadKey)
 	return nil
 }
 
-func (r *reader) end(e *event, key threadKey, args map[string]any) error {
+// async puts an event on the row of its cookie, or on one that nobody has, or on a new one.
+func (r *reader) async(e *event, key threadKey, args map[string]any) error {
+	switch {
+	case e.ID != nil || e.ID2 != nil && e.ID2.Global != nil:
+		return errors.New("an async event of no process: its id is not a local one")
+	case e.ID2 == nil || e.ID2.Local == nil:
+		return errors.New("an async event without an id")
+	case e.Name == "":
+		return errors.New("an async event without a name")
+	}
+	c := cookie{key.pid, e.Category, *e.ID2.Local}
+	if _, ok := r.names[c]; !ok {
+		r.names[c] = e.Name
+	} else if r.names[c] != e.Name {
+		return fmt.Errorf("it is drawn with %s, which had its id", r.names[c])
+	}
+	set := rowsKey{key.pid, e.Name}
+	rows := r.rows[set]
+	n := slices.IndexFunc(rows, func(row asyncRow) bool { return row.cookie == c })
+	if n < 0 {
+		if n = slices.IndexFunc(rows, func(row asyncRow) bool { return row.open == 0 }); n < 0 {
+			n = len(rows)
+			rows = append(rows, asyncRow{})
+			r.rows[set] = rows
+		}
+		rows[n].cookie = c
+	}
+	track := trackKey{threadKey{key.pid, 0}, e.Name, n}
+	switch e.Phase {
+	case "b":
+		if rows[n].open++; rows[n].open > 1 {
+			return errors.New("it begins in another one of its id")
+		}
+		return r.begin(e, track, Open, args)
+	case "e":
+		if rows[n].open == 0 {
+			return errors.New("an end without its begin")
+		}
+		rows[n].open--
+		return r.end(e, track, args)
+	}
+	return r.begin(e, track, 0, args)
+}
+
+// end ends the slice that is open and has its category and name, if it has any.
+func (r *reader) end(e *event, key trackKey, args map[string]any) error {
 	stack := r.stacks[key]
 	for i := len(stack) - 1; i >= 0; i-- {
 		s := &r.trace.Slices[stack[i]]
-		if s.Duration != Open {
+		if s.Duration != Open || e.Category != "" && e.Category != s.Category || e.Name != "" && e.Name != s.Name {
 			continue
+		}
+		if e.at < s.Start {
+			return errors.New("an end before its begin")
 		}
 		s.Duration = e.at - s.Start
 		for k, v := range args {
