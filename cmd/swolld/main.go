@@ -66,7 +66,7 @@ func oneLine(err error) string {
 
 // memoryLimit is what the service tries to stay below: where it has more, as while the
 // largest history is read, it collects garbage sooner. Rings are the kernel's and not counted.
-const memoryLimit = 160 << 20
+const memoryLimit = 144 << 20
 
 // serve records and answers until ctx is done.
 func serve(ctx context.Context, o *options) (err error) {

@@ -108,9 +108,10 @@ type Names struct {
 	gaps      []gap
 	boot      int64 // when the boot lane ended, if there is a gap behind it; else 0
 	sends     []send
-	clones    map[uint32]clone // by thread, the last one
-	several   map[uint32]bool  // processes that had several threads
-	now       int64            // the history's instant
+	files     map[string]*ringstore.File // by the bytes of captures
+	clones    map[uint32]clone           // by thread, the last one
+	several   map[uint32]bool            // processes that had several threads
+	now       int64                      // the history's instant
 	depth     int
 }
 
@@ -118,7 +119,7 @@ type Names struct {
 func Of(h *ringstore.History) *Names {
 	n := &Names{
 		arch: h.Meta.Arch, processes: make(map[uint32][]epoch), threads: make(map[uint32][]epoch),
-		sockets: make(map[uint64][]item), clones: make(map[uint32]clone), several: make(map[uint32]bool), now: h.Now,
+		sockets: make(map[uint64][]item), files: make(map[string]*ringstore.File), clones: make(map[uint32]clone), several: make(map[uint32]bool), now: h.Now,
 	}
 	n.findGaps(h)
 	for e := range h.All() {
@@ -312,13 +313,13 @@ func (n *Names) addCall(e *ringstore.Event) {
 		if c.Arg != ringstore.CaptureFile {
 			continue
 		}
-		if f, ok := ringstore.ParseFile(c.Data); ok {
+		if f := n.file(c.Data); f != nil {
 			renames := call.Flags&syscalls.Renames != 0
 			// What was renamed was the same before.
-			my().put(&f, lo, hi, !renames)
-			n.see(&f, lo, hi, true)
+			my().put(f, lo, hi, !renames)
+			n.see(f, lo, hi, true)
 			if call.Flags&syscalls.Pair == 0 {
-				n.seePeer(&f, lo, hi)
+				n.seePeer(f, lo, hi)
 			}
 		}
 	}
@@ -437,6 +438,20 @@ func (n *Names) addCall(e *ringstore.Event) {
 			n.sends = append(n.sends, send{my(), arg(0), lo, hi})
 		}
 	}
+}
+
+// file returns what a capture says of a descriptor; nil: nothing. What is said again, as of
+// a file that is opened over and over, takes no memory again.
+func (n *Names) file(data []byte) *ringstore.File {
+	if f := n.files[string(data)]; f != nil {
+		return f
+	}
+	f, ok := ringstore.ParseFile(data)
+	if !ok {
+		return nil
+	}
+	n.files[string(data)] = &f
+	return &f
 }
 
 // captured tells whether the record of a call says what a descriptor is.
