@@ -267,13 +267,6 @@ func (r *Recorder) releaseAll(list []*instance) error {
 // pods consent to, and takes what is more out of them; of what may be more than before, only
 // if it is done again, since it may not have been done whole.
 func (r *Recorder) applyPayload(list []*instance, again bool) error {
-	type scrubbing struct {
-		*instance
-		c    *layout.Ring
-		most int    // bytes of a data buffer
-		from uint64 // when it was frozen; 0: it was already
-		ours bool   // nobody else had frozen it
-	}
 	var less []scrubbing
 	for _, i := range list {
 		to := r.payloadOf(i)
@@ -283,12 +276,37 @@ func (r *Recorder) applyPayload(list []*instance, again bool) error {
 			if to.payload() < is.payload() || again && to.payload() < layout.SizesMaxLimit {
 				less = append(less, scrubbing{instance: i, c: c, most: to.payload()})
 			}
+			if to.payload() == 0 {
+				atomic.OrUint32(&c.Flags, layout.RingFlagNoPayload)
+			}
 			atomic.StoreUint32(&c.Payload, uint32(to.Payload))
 			if !to.NoPayload {
 				atomic.AndUint32(&c.Flags, ^uint32(layout.RingFlagNoPayload))
 			}
 		})
 	}
+	return r.scrub(less)
+}
+
+// A scrubbing takes what is too long of data buffers out of a ring.
+type scrubbing struct {
+	*instance
+	c    *layout.Ring
+	most int    // bytes of a data buffer
+	from uint64 // when it was frozen; 0: it was already
+	ours bool   // nobody else had frozen it
+}
+
+// wipeData takes all data buffers out of all rings.
+func (r *Recorder) wipeData() error {
+	var all []scrubbing
+	for _, i := range r.all() {
+		i.alive(func() { all = append(all, scrubbing{instance: i, c: r.k.control(i.ring)}) })
+	}
+	return r.scrub(all)
+}
+
+func (r *Recorder) scrub(less []scrubbing) error {
 	var scrub []scrubbing
 	for _, s := range less {
 		// Nobody copies, saves, freezes or thaws the ring until its old bytes are gone.
@@ -299,9 +317,6 @@ func (r *Recorder) applyPayload(list []*instance, again bool) error {
 		defer i.mu.Unlock()
 		if i.freed {
 			continue
-		}
-		if s.most == 0 {
-			atomic.OrUint32(&s.c.Flags, layout.RingFlagNoPayload)
 		}
 		if atomic.LoadUint32(&s.c.Flags)&(layout.RingFlagFrozen|layout.RingFlagDying) == 0 {
 			s.from = uint64(monotonic())

@@ -64,6 +64,9 @@ type kernel struct {
 	lock    *os.File
 	listing sync.Mutex // held while the task iterator runs
 
+	// dataOff says that rings were adopted with data buffers in them that none may have now.
+	dataOff bool
+
 	// predecessors are older recorders that are pinned beside this one, until what they
 	// hold is saved. The oldest comes first.
 	predecessors []*kernel

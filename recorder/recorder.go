@@ -151,6 +151,11 @@ func (r *Recorder) start() error {
 		return err
 	}
 	r.reconcile()
+	if r.k.dataOff {
+		if err := r.wipeData(); err != nil {
+			return fmt.Errorf("taking data buffers out of the rings, as --data-limit is 0 now: %w", err)
+		}
+	}
 	if n := atomic.LoadUint64(&r.k.nodeState().Unarmed); n > 0 {
 		r.log.Warn("containers found no free ring since the recorder was loaded, and are not recorded, or not from their start. Try: more --memory, or a smaller --ring-size", "containers", n)
 	}

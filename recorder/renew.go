@@ -89,6 +89,7 @@ func (k *kernel) renew(cfg Config, disturbed bool) error {
 	}
 	for ring := range k.shape.Rings {
 		if c := k.control(ring); atomic.LoadUint64(&c.Life) != 0 {
+			k.dataOff = k.dataOff || cfg.DataLimit <= 0 && c.LimitData > 0
 			c.LimitData, c.LimitString = uint32(max(cfg.DataLimit, 0)), uint32(cfg.StringLimit)
 		}
 	}
