@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -245,5 +246,47 @@ func runIn(t *testing.T, dir string, argv ...string) {
 	var exit *exec.ExitError
 	if err := cmd.Run(); err != nil && !errors.As(err, &exit) {
 		t.Fatal(err)
+	}
+}
+
+// A ring that is released is nobody's: also for who looks for new rings just then.
+func TestReleasedIsGone(t *testing.T) {
+	nd := newNode(t, namings[0])
+	done := make(chan struct{})
+	var looking sync.WaitGroup
+	for range 2 {
+		looking.Go(func() {
+			for {
+				select {
+				case <-done:
+					return
+				default:
+					nd.refresh()
+				}
+			}
+		})
+	}
+	defer looking.Wait()
+	defer close(done)
+	for range 20 {
+		p := nd.pod()
+		p.run()
+		var i *instance
+		eventually(t, "recorded", func() bool {
+			for _, x := range nd.all() {
+				if x.who().uid == p.uid {
+					i = x
+				}
+			}
+			return i != nil
+		})
+		if err := nd.release(i); err != nil {
+			t.Fatal(err)
+		}
+		for _, x := range nd.all() {
+			if x.who().uid == p.uid {
+				t.Fatalf("%s is released, and there still, as ring %d", x, x.ring)
+			}
+		}
 	}
 }

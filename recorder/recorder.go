@@ -745,6 +745,8 @@ func (r *Recorder) release(i *instance) error {
 	i.freed = true
 	i.mu.Unlock()
 	r.mu.Lock()
+	// At once: a ring with a life and without an instance is taken for one that was just armed.
+	atomic.StoreUint64(&r.k.control(i.ring).Life, 0)
 	delete(r.instances, i.ring)
 	r.names.changed.Store(true)
 	r.forgetLives(i.who().identity)
