@@ -31,6 +31,8 @@ const (
 	// deathWait is how long a snapshot waits for the last thread of a dying process,
 	// which may be writing its core.
 	deathWait = 700 * time.Millisecond
+	// stackTick is how often it is looked whether the stack of a death was taken.
+	stackTick = time.Millisecond
 	// saveTries is how often saving is tried before a ring with living tasks goes on.
 	saveTries = 3
 	// keepNewest instances of a container are freed last, like its first.
@@ -564,8 +566,8 @@ func (r *Recorder) attend(i *instance) time.Duration {
 	}
 	// The container's files may be gone any moment. What is not going to be saved is not
 	// worth the work.
-	if !r.limits.exhausted(i.who().identity, time.Now()) {
-		r.unwindDeath(i)
+	if !r.limits.exhausted(i.who().identity, time.Now()) && !r.unwindDeath(i) {
+		return stackTick
 	}
 	if atomic.LoadUint64(&c.Death.Done) == 0 {
 		if left := deathWait - time.Duration(monotonic()-int64(c.Death.Time)); left > 0 {

@@ -56,24 +56,30 @@ type deadStack struct {
 }
 
 // unwindDeath unwinds the stack of a death that was just seen, as long as the files that it
-// refers to can be reached. It does so once.
-func (r *Recorder) unwindDeath(i *instance) {
+// refers to can be reached. It does so once. False: the kernel side is not done with it; look
+// again in a moment.
+func (r *Recorder) unwindDeath(i *instance) bool {
 	c := r.k.control(i.ring)
 	if s := i.stack.Load(); s != nil && s.death == c.Death.Time {
-		return
+		return true
 	}
 	if c.Death.Kind == layout.DeathKindExit || c.Death.Signal == 0 {
-		return // nobody was interrupted
+		return true // nobody was interrupted
 	}
+	// In this order: who has ended has taken it before.
+	ended := atomic.LoadUint64(&c.Death.Done) != 0 || monotonic()-int64(c.Death.Time) >= int64(deathWait)
 	death := &deadStack{death: c.Death.Time, stack: &ringstore.Stack{PID: c.Death.TGID, TID: c.Death.TID, Frames: []ringstore.StackFrame{}}}
 	taken := r.k.stack(i.ring)
 	if atomic.LoadUint64(&taken.Time) != c.Death.Time {
+		if !ended {
+			return false // the death is told of before its stack is taken
+		}
 		death.stack.End = "none was taken: the signal was not seen to be delivered"
 		if atomic.LoadUint32(&c.Flags)&layout.RingFlagNoPayload != 0 {
 			death.stack.End = "none is there: payloads are off, or it was wiped when consent to them was withdrawn"
 		}
 		i.stack.Store(death)
-		return
+		return true
 	}
 	work := *taken
 	if r.unwinding.Add(1) > maxUnwinding {
@@ -81,7 +87,7 @@ func (r *Recorder) unwindDeath(i *instance) {
 		r.fillStack(death.stack, &work, nil)
 		death.stack.Notes = append(death.stack.Notes, "no files were read: those of earlier deaths still do not answer")
 		i.stack.Store(death)
-		return
+		return true
 	}
 	done := make(chan *ringstore.Stack, 1)
 	deadline := time.Now().Add(unwindTime)
@@ -101,6 +107,7 @@ func (r *Recorder) unwindDeath(i *instance) {
 		death.stack.Notes = append(death.stack.Notes, fmt.Sprintf("the files could not be read within %v", unwindTime))
 	}
 	i.stack.Store(death)
+	return true
 }
 
 // fillStack tells what the kernel side took; files may be nil.
