@@ -36,8 +36,9 @@ const whoseEnv = `, env: [
 // namespaces at once, and in each round again. Each container names itself in its calls, so
 // that a history tells whose it really is.
 func TestChurn(t *testing.T) {
-	// What is gone must be given up while the test looks.
-	s := newService(t, "--keep-exited", "45s")
+	// What is gone must be given up while the test looks. Of all that are removed a snapshot
+	// is wanted: a tenth of so many is what deletions may have.
+	s := newService(t, "--keep-exited", "45s", "--snapshots-per-hour", "1000")
 	spaces := []string{namespace(t, "churn-a"), namespace(t, "churn-b")}
 	spec := func(command, more string) string {
 		return `{terminationGracePeriodSeconds: 0, ` + more + `containers: [` + containerOf("main", command, whoseEnv) + `]}`
