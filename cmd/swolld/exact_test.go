@@ -243,11 +243,14 @@ func TestExact(t *testing.T) {
 	}
 }
 
-func exact(t *testing.T, s *service, mode string, threads int) {
-	const count = 20000
-	c := s.container(fmt.Sprintf("exact-%s-%d", mode, threads))
-	p := c.start(program(t, "numbers"), mode, strconv.Itoa(threads), strconv.Itoa(count), "10000")
-	defer p.kill()
+// makeNumbers lets threads in a container make count numbered calls each, or runs of them, as
+// the mode of the program "numbers" says, while they are moved between CPUs. It returns the
+// program, which waits for its end, the threads' ids, and what the ring holds then, of which
+// nothing may be lost.
+func makeNumbers(t *testing.T, s *service, c *container, mode string, threads, count, pace int) (*process, map[int]bool, ring) {
+	t.Helper()
+	p := c.start(program(t, "numbers"), mode, strconv.Itoa(threads), strconv.Itoa(count), strconv.Itoa(pace))
+	t.Cleanup(p.kill)
 	p.expect("ready")
 	cpus := ownCPUs(t)
 	done, moves := make(chan struct{}), make(chan int)
@@ -257,7 +260,7 @@ func exact(t *testing.T, s *service, mode string, threads int) {
 	for range threads {
 		var tid, n int
 		if _, err := fmt.Sscan(p.expect("done"), &tid, &n); err != nil || n != count {
-			t.Errorf("a thread made %d calls, want %d (%v)", n, count, err)
+			t.Errorf("a thread made %d of %d numbers (%v)", n, count, err)
 		}
 		tids[tid] = true
 	}
@@ -269,9 +272,16 @@ func exact(t *testing.T, s *service, mode string, threads int) {
 	ring := s.ring(c.name).Ring
 	for cause, n := range ring.Lost {
 		if n != 0 {
-			t.Errorf("%d records lost: %s", n, cause)
+			t.Errorf("%d calls lost: %s", n, cause)
 		}
 	}
+	return p, tids, ring
+}
+
+func exact(t *testing.T, s *service, mode string, threads int) {
+	const count = 20000
+	c := s.container(fmt.Sprintf("exact-%s-%d", mode, threads))
+	_, tids, ring := makeNumbers(t, s, c, mode, threads, count, 10000)
 
 	held := numbersByThread(t, s.text(c.name, ""))
 	complete := 0

@@ -33,31 +33,7 @@ func TestExactRuns(t *testing.T) {
 func exactRuns(t *testing.T, s *service, threads int) {
 	const count = 12000
 	c := s.container(fmt.Sprint("runs-", threads))
-	p := c.start(program(t, "numbers"), "runs", strconv.Itoa(threads), strconv.Itoa(count), "100")
-	defer p.kill()
-	p.expect("ready")
-	cpus := ownCPUs(t)
-	done, moves := make(chan struct{}), make(chan int)
-	go func() { moves <- stir(t, p, cpus, done) }()
-	p.send()
-	tids := map[int]bool{}
-	for range threads {
-		var tid, n int
-		if _, err := fmt.Sscan(p.expect("done"), &tid, &n); err != nil || n != count {
-			t.Errorf("a thread made %d of %d numbers (%v)", n, count, err)
-		}
-		tids[tid] = true
-	}
-	close(done)
-	if n := <-moves; n < 100 {
-		t.Errorf("the threads were moved %d times only", n)
-	}
-	ring := s.ring(c.name).Ring
-	for cause, n := range ring.Lost {
-		if n != 0 {
-			t.Errorf("%d calls lost: %s", n, cause)
-		}
-	}
+	_, tids, ring := makeNumbers(t, s, c, "runs", threads, count, 100)
 	made := threads // each says "done"
 	for n := range uint32(count) {
 		made += threads * times(n)

@@ -502,11 +502,14 @@ type ringState struct {
 	Instance int
 	State    string
 	Cgroup   string
-	Ring     struct {
-		Bytes, Records, Overwritten uint64
-		Lost                        map[string]uint64
-		IOUring                     bool
-	}
+	Ring     ring
+}
+
+// A ring is what a list says that a container's ring holds.
+type ring struct {
+	Bytes, Records, Overwritten uint64
+	Lost                        map[string]uint64
+	IOUring                     bool
 }
 
 // podNames lists what is recorded.
