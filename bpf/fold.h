@@ -14,8 +14,16 @@
 
 /* The offset in a page, of swoll_task.last and of places in rings. */
 #define IN_PAGE (SWOLL_PAGE - 8)
-/* Of longer records no run is made. */
-#define FOLD_MAX 1024
+/* Bytes of arguments, and of what stands before them behind a record's head. Of calls with
+ * longer captures than that no run is made. */
+#define FOLD_ARGS (4 + 2 * 8 + 6 * 8)
+#define FOLD_CAPTURES 896
+
+/* Behind where any record of a ring begins there is as much at least. */
+struct fold_room {
+	u8 bytes[SWOLL_RECORD_HEAD + FOLD_ARGS + FOLD_CAPTURES + 12];
+};
+_Static_assert(sizeof(struct fold_room) <= SWOLL_SLOTS_AT, "fold_room");
 
 /* Makes everything that was stored before seen before it, as publish() does. */
 static __always_inline void publish_count(struct swoll_fold *fold, u32 count)
@@ -30,93 +38,102 @@ static __always_inline void publish_count(struct swoll_fold *fold, u32 count)
 }
 
 /*
- * Counts the call whose record was just written at `at`, `end` bytes long, as one that the
- * thread made again; the cursor is let go then. 0: it is another one.
+ * Whether two records differ in what stands behind their heads: arguments, up to `args`
+ * bytes into each, and captures, up to `end`. In steps in which it was just written: a larger
+ * word would have to wait for its parts.
  */
-__noinline int repeat(struct swoll_task *st, u64 at, u64 end, u64 now)
+__noinline int differ(struct fold_room *first, struct fold_room *record, u64 args, u64 end)
 {
-	struct swoll_record *record, *first;
-	struct swoll_fold *fold;
-	struct swoll_page *page;
-	struct place place;
-	void *ring, *base;
-	u64 a, b, since, total, second;
-	u32 count;
+	u32 *x = (void *)first + SWOLL_RECORD_HEAD, *y = (void *)record + SWOLL_RECORD_HEAD;
+	u32 n;
 
-	if (!st)
-		return 0;
-	ring = ring_at(st->ring);
-	if (!ring || end > FOLD_MAX)
-		return 0;
-	unpack_place(ring, st->place, &place);
-	page = base = ring + below((u64)place.page, shape.pages) * SWOLL_PAGE;
-	a = st->last & IN_PAGE;
-	b = at & IN_PAGE;
-	first = base + a;
-	record = base + b;
-	/* The start and the duration may differ, all else not. Where either is long, hours
-	 * pass before such records push anything out. */
-	if (first->tid != record->tid || record->flags & (SWOLL_LONG_DURATION | SWOLL_NO_ENTER | SWOLL_UNFINISHED))
-		return 0;
-	/* In steps in which it was just written: a larger word would have to wait for its parts. */
+	if (!first || !record || end - args > FOLD_CAPTURES)
+		return 1;
+	end -= args;
+	n = (args - SWOLL_RECORD_HEAD) / 4;
 #pragma clang loop unroll(disable)
-	for (u32 i = SWOLL_RECORD_HEAD; i < FOLD_MAX; i += 4) {
-		if (i >= end)
-			break;
-		if (*(u32 *)(base + a + i) != *(u32 *)(base + b + i))
-			return 0;
+	for (u32 i = 0; i < FOLD_ARGS / 4 && i < n; i++) {
+		if (*x++ != *y++)
+			return 1;
 	}
-	/* The times of a run are told in 32 bits; so it ends after 4.3 s, too. */
-	since = now - first->start;
+	n = end / 16;
+#pragma clang loop unroll(disable)
+	for (u32 i = 0; i < FOLD_CAPTURES / 16 && i < n; i++) {
+		if ((*(u64 *)x ^ *(u64 *)y) | (*(u64 *)(x + 2) ^ *(u64 *)(y + 2)))
+			return 1;
+		x += 4;
+		y += 4;
+	}
+	n = (end + 3) / 4 & 3;
+#pragma clang loop unroll(disable)
+	for (u32 i = 0; i < 3 && i < n; i++) {
+		if (*x++ != *y++)
+			return 1;
+	}
+	return 0;
+}
+
+/*
+ * Counts the call whose record stands at `at` in the page as one that the thread made again. Returns how many bytes the page has more by that; less than 0: the times of
+ * a run are told in 32 bits, so it ends after 4.3 s.
+ */
+static __always_inline s64 repeat(struct swoll_task *st, void *page, u64 at, u64 now)
+{
+	struct swoll_record *record = page + at, *first = page + (st->last & IN_PAGE);
+	struct swoll_fold *fold = (void *)record;
+	u64 since = now - first->start, total;
+
 	if (since >> 32)
-		return 0;
-	total = record->duration;
+		return -1;
+	total = (u64)record->duration << 32;
 	if (!st->fold) {
-		second = record->start - first->start;
+		u32 second = record->start - first->start;
+
 		/* In place of the record, which is at least as long. */
-		fold = base + b;
-		*(u64 *)fold = sizeof(*fold) | SWOLL_FOLD << 16 | a << 32;
+		*(u64 *)fold = sizeof(*fold) | SWOLL_FOLD << 16 | (st->last & IN_PAGE) << 32;
 		fold->count = 1;
 		fold->second = second;
 		*(u64 *)&fold->at[0] = 0;
-		*(u64 *)&fold->at[1] = since | total << 32;
-		st->fold = b;
-		done(ring, &place, sizeof(*fold), now);
-		return 1;
+		*(u64 *)&fold->at[1] = since | total;
+		st->fold = at;
+		return sizeof(*fold);
 	}
-	fold = base + (st->fold & IN_PAGE);
-	count = fold->count;
-	total += fold->at[count & 1].total;
-	count++;
-	*(volatile u64 *)&fold->at[count & 1] = since | total << 32;
-	publish_count(fold, count);
-	if (likely(page->last < now))
-		page->last = now;
-	place.cursor->records++;
-	release(place.cursor, place.lane);
-	return 1;
+	fold = page + (st->fold & IN_PAGE);
+	total += (u64)fold->at[fold->count & 1].total << 32;
+	*(volatile u64 *)&fold->at[(fold->count + 1) & 1] = since | total;
+	publish_count(fold, fold->count + 1);
+	return 0;
 }
 
-/* Commits a call that returned, `end` bytes that were written at the place and begin with
- * `word` and have this result, or counts it as another one of a run. */
-static __always_inline void done_call(void *ring, struct place *place, struct swoll_task *st, u64 word,
-				      s32 ret, u64 end, u64 now)
+/* Commits a call that returned, `end` bytes that were written at the place; st->place says
+ * where its arguments end. Or counts it as another one of a run. */
+static __always_inline void done_call(void *ring, struct place *place, struct swoll_task *st, u64 end, u64 now)
 {
-	struct swoll_record *last;
-	struct swoll_page *page;
 	u64 at = place->at & IN_PAGE, here;
+	struct swoll_record *last, *record;
+	struct swoll_page *page;
+	s64 len;
 
 	if (node.fold) {
-		page = ring + below((u64)place->page, shape.pages) * SWOLL_PAGE;
+		page = ring + below(place->at / SWOLL_PAGE, shape.pages) * SWOLL_PAGE;
 		last = (void *)page + (st->last & IN_PAGE);
+		record = (void *)page + at;
 		here = (page->state & ~((1ull << SWOLL_SEQ_SHIFT) - 1)) | place->lane;
-		/* The cheap test first: the thread's last record is in this page, and is of the
-		 * same call, length and shape, with the same result. */
-		if (((st->last ^ here) & ~(u64)IN_PAGE) == 0 && *(u64 *)last == word && last->ret == ret &&
-		    repeat(st, place->at, end, now))
-			return;
+		/* The cheap tests first: the thread's last record is in this page, and is of the
+		 * same call, length and shape, with the same result. Its start and its duration
+		 * may differ, all else not. Where a duration is long, hours pass before such
+		 * records push anything out. */
+		if (((st->last ^ here) & ~(u64)IN_PAGE) == 0 && *(u64 *)last == *(u64 *)record && last->ret == record->ret &&
+		    !(record->flags & SWOLL_LONG_DURATION) &&
+		    (end == SWOLL_RECORD_HEAD || !differ((void *)last, (void *)record, st->place, end))) {
+			len = repeat(st, page, at, now);
+			if (len >= 0)
+				goto again;
+		}
 		st->last = here | at;
 		st->fold = 0;
 	}
-	done(ring, place, (end + 7) & ~7u, now);
+	len = (end + 7) & ~7u;
+again:
+	done(ring, place, len, now);
 }

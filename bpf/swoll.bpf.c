@@ -26,6 +26,8 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 /* A page that was taken longer ago than this may lag behind its lane. A busy
  * CPU fills a page much faster and never looks at the shared counter. */
 #define PAGE_AGE_NS 100000
+/* Up to how many bytes are read by way of this CPU's scratch. */
+#define SMALL 64
 /* How often a writer looks for a page that nobody has open. */
 #define TAKE_TRIES 64
 /* How often a writer looks for a free cursor where CPUs share them: some 20 µs, in which a
@@ -342,7 +344,6 @@ struct place {
 	struct swoll_cursor *cursor;
 	u32 lane;
 	u32 number; /* of the cursor */
-	u32 page;   /* from 0 */
 	u64 at;
 };
 
@@ -445,7 +446,6 @@ found:
 	place->cursor = cursor;
 	place->lane = lane;
 	place->number = number;
-	place->page = index;
 	place->at = index * SWOLL_PAGE + (used & (SWOLL_PAGE - 1));
 	return 0;
 }
@@ -493,7 +493,6 @@ static __always_inline void unpack_place(void *ring, u64 packed, struct place *p
 	place->lane = packed >> 48 & (SWOLL_LANES - 1);
 	place->number = packed >> 32 & 0xffff;
 	place->at = below(packed & 0xffffffff, shape.bytes - SWOLL_PAGE + 1);
-	place->page = place->at / SWOLL_PAGE;
 	place->cursor = &slot_of(ring, place->number)->lane[place->lane];
 }
 
@@ -514,7 +513,7 @@ __noinline u64 find_place_far(u32 ring_index, u32 lane, u32 need, u64 now)
 static __always_inline void done(void *ring, struct place *place, u32 len, u64 now)
 {
 	struct swoll_page *page;
-	u32 index = place->page;
+	u32 index = place->at / SWOLL_PAGE;
 
 	if (index < shape.pages) {
 		page = ring + (u64)index * SWOLL_PAGE;
@@ -847,7 +846,7 @@ static __always_inline int used_by(struct swoll_capture *head)
 }
 
 /* Clears what pads the last word of `len` bytes. It stands in the ring, where something
- * else was before, and repeat() compares it. */
+ * else was before, and differ() compares it. */
 static __always_inline void pad_word(u8 *data, u64 len)
 {
 	u32 *last = (u32 *)(data + at_most(len & ~3ull, SWOLL_MAX_LIMIT - 4));
@@ -1135,14 +1134,35 @@ __noinline int capture(struct capture_room *to, u64 from, u64 count, u64 rule, u
 				bytes -= bytes % size;
 		}
 		bytes = at_most(bytes, SWOLL_MAX_LIMIT);
-		if (bytes) {
-			/* What pads the last word is part of what repeat() compares. */
-			*(u32 *)(data + (at_most(bytes, SWOLL_MAX_LIMIT - 4) & ~3ull)) = 0;
-			if (bpf_probe_read_user(data, bytes, (void *)from))
+		if (!bytes)
+			goto whole;
+		if (bytes <= SMALL && !(flags & SWOLL_RULE_EXIT)) {
+			/* Hardened kernels look long at what they copy to in task storage. */
+			u32 zero = 0;
+			u64 *small = bpf_map_lookup_elem(&scratches, &zero), *words = (u64 *)data;
+
+			if (!small)
+				return 0;
+			small[(bytes - 1) / 8 & (SMALL / 8 - 1)] = 0;
+			if (bpf_probe_read_user(small, at_most(bytes, SMALL), (void *)from)) {
 				status |= SWOLL_CAPTURE_FAULT;
-			else
-				len = bytes;
+				goto whole;
+			}
+			len = bytes;
+#define COPY(i)                             \
+	if (bytes <= (i) * 8)               \
+		goto whole;                 \
+	words[i] = small[i];
+			COPY(0) COPY(1) COPY(2) COPY(3) COPY(4) COPY(5) COPY(6) COPY(7)
+#undef COPY
+			goto whole;
 		}
+		/* What pads the last word is part of what differ() compares. */
+		*(u32 *)(data + (at_most(bytes, SWOLL_MAX_LIMIT - 4) & ~3ull)) = 0;
+		if (bpf_probe_read_user(data, bytes, (void *)from))
+			status |= SWOLL_CAPTURE_FAULT;
+		else
+			len = bytes;
 		goto whole;
 	}
 
@@ -1480,8 +1500,8 @@ static __always_inline int write_call(void *ring, struct swoll_task *st, struct 
 	ARG(0) ARG(1) ARG(2) ARG(3) ARG(4) ARG(5)
 #undef ARG
 	/* To memory and back: whatever ways led here, they look alike from here on. */
-	*(volatile u16 *)&record->len = at - place.at;
-	at = place.at + (*(volatile u16 *)&record->len & 127);
+	*(volatile u64 *)&st->place = at - place.at;
+	at = place.at + (*(volatile u64 *)&st->place & 127);
 	if (len) {
 		if (at > bytes - SWOLL_PAGE + 256)
 			goto drop;
@@ -1529,7 +1549,7 @@ static __always_inline int write_call(void *ring, struct swoll_task *st, struct 
 	       (u64)(nargs | captures << 4) << 56;
 	*(u64 *)record = word;
 	if (hot)
-		done_call(ring, &place, st, word, *(volatile s32 *)again, at - place.at, now);
+		done_call(ring, &place, st, at - place.at, now);
 	else
 		done(ring, &place, len, now);
 	return 0;
@@ -1627,7 +1647,8 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 	if (unlikely(call_at(st->row)->flags & SWOLL_CALL_FILES))
 		note_files(st, ret);
 	write_call(ring, st, task, ret, true, true, true, ctx + 1);
-	if (unlikely(call_at(st->row)->flags & SWOLL_CALL_CRED) && ret >= 0) {
+	/* Read again: the stack is full. */
+	if (unlikely(call_at(st->row)->flags & SWOLL_CALL_CRED) && *(volatile s64 *)(ctx + 1) >= 0) {
 		u32 zero = 0;
 		struct scratch *scratch = bpf_map_lookup_elem(&scratches, &zero);
 

@@ -247,7 +247,7 @@ func (h *harness) measureRow(t *table, round int, r row) {
 				}
 				res, err := h.measure(r)
 				if err == nil {
-					t.add(round, r, c, res.Value)
+					t.add(round, r, c, res.Value, res.Least)
 				}
 				return res, err
 			})

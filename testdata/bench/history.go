@@ -63,7 +63,7 @@ func (h *harness) measureHistory(t *table, round int, r row, l load) {
 			t.broken[r.name] = err.Error()
 			return
 		}
-		t.add(round, r, c, seconds)
+		t.add(round, r, c, seconds, seconds)
 	}
 }
 

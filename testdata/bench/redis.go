@@ -31,7 +31,7 @@ func (h *harness) measureRedis(t *table, round int, r row) {
 		if service == nil || t.broken[redisRow] != "" || t.broken[c.name] != "" {
 			continue
 		}
-		err := h.withRedis(service, func(mean float64) { t.add(round, r, c, mean) })
+		err := h.withRedis(service, func(mean float64) { t.add(round, r, c, mean, mean) })
 		if h.ctx.Err() != nil {
 			return
 		}

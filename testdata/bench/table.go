@@ -23,6 +23,7 @@ type measurement struct {
 	Column string  `json:"column"`
 	Unit   string  `json:"unit"`
 	Value  float64 `json:"value"`
+	Least  float64 `json:"least"` // of the slices of which Value is the median
 }
 
 // A table holds what was measured.
@@ -39,8 +40,8 @@ type table struct {
 	begin   time.Time
 }
 
-func (t *table) add(round int, r row, c column, v float64) {
-	t.all = append(t.all, measurement{round, r.name, c.name, r.unit, v})
+func (t *table) add(round int, r row, c column, v, least float64) {
+	t.all = append(t.all, measurement{round, r.name, c.name, r.unit, v, least})
 }
 
 func (t *table) titleOf(r row) string {
@@ -59,6 +60,17 @@ func (t *table) values(row, column string) map[int]float64 {
 		}
 	}
 	return m
+}
+
+// least returns the least figure of any slice of a cell.
+func (t *table) least(row, column string) float64 {
+	least := math.Inf(1)
+	for _, v := range t.all {
+		if v.Row == row && v.Column == column {
+			least = min(least, v.Least)
+		}
+	}
+	return least
 }
 
 // A summary is what is shown of some figures.
@@ -88,7 +100,7 @@ type bar struct {
 	Row2, Col2 string  // denominator
 	Limit      float64 // 0: only shown
 	Goal       float64 // what would be nice; 0: nothing more
-	// Best takes the least figure of each cell, not the ratio of each round. Whatever
+	// Best takes the least slice of each cell, not the ratio of each round. Whatever
 	// disturbs a measurement makes its figure larger: so what little two services differ in
 	// shows there, and not in medians, which differ as much between two runs of the same.
 	Best bool
@@ -134,7 +146,7 @@ func (t *table) bars() []bar {
 }
 
 // ratio computes a bar's ratio in each round, in which its two cells were measured
-// shortly one after the other; of a bar for the best, that of the least figures takes the
+// shortly one after the other; of a bar for the best, that of the least slices takes the
 // median's place.
 func (t *table) ratio(b bar) summary {
 	ratios := t.values(b.Row, b.Col)
@@ -150,7 +162,7 @@ func (t *table) ratio(b bar) summary {
 	}
 	all := summarize(ratios)
 	if b.Best && all.N > 0 {
-		all.Median = summarize(t.values(b.Row, b.Col)).Min / summarize(t.values(b.Row2, b.Col2)).Min
+		all.Median = t.least(b.Row, b.Col) / t.least(b.Row2, b.Col2)
 	}
 	return all
 }
@@ -235,7 +247,7 @@ func (t *table) notes() []string {
 	notes := []string{
 		fmt.Sprintf("%s, %s, Linux %s, %s", t.begin.Format(time.DateOnly), processor(), release(), runtime.GOARCH),
 		fmt.Sprintf("medians of %d interleaved rounds, min–max; a round's figure is the median of %d slices of %s; "+
-			"ratios are medians of the rounds' ratios, those to against of the least figures", t.rounds, slicesPerRound, t.slice),
+			"ratios are medians of the rounds' ratios, those to against of the least slices", t.rounds, slicesPerRound, t.slice),
 		fmt.Sprintf("one worker process for all columns, pinned to CPU %d; threads at once: %d, on CPUs %v, mean per thread; "+
 			"tools run on other CPUs, but for strace, which does best on the worker's", t.cpus[0], len(t.cpus), t.cpus),
 		fmt.Sprintf("read: /dev/zero; write: /dev/null; open + close: a path of %d bytes; tar: %d files of up to 8 KiB in tmpfs, to a file there; "+
