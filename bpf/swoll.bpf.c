@@ -1318,6 +1318,16 @@ __noinline int capture_exit(struct swoll_task *st, u32 at, s64 ret)
 
 #include "files.h"
 
+/* What the exit of a call has to do besides its record, as swoll_task.flags: so that it need
+ * not look at the call's row for that. */
+static __always_inline u32 exit_work(const volatile struct swoll_call *call)
+{
+	u32 flags = call->flags;
+
+	_Static_assert(SWOLL_CALL_CRED << 5 == SWOLL_TASK_CRED, "credentials");
+	return (flags & SWOLL_CALL_CRED) << 5 | any(flags & SWOLL_CALL_FILES) * SWOLL_TASK_FILES;
+}
+
 SEC("tp_btf/sys_enter")
 int BPF_PROG(sys_enter, struct pt_regs *regs, long id)
 {
@@ -1357,7 +1367,7 @@ int BPF_PROG(sys_enter, struct pt_regs *regs, long id)
 	}
 	st->start = bpf_ktime_get_ns();
 	barrier();
-	st->flags |= SWOLL_TASK_RUNNING;
+	st->flags |= SWOLL_TASK_RUNNING | exit_work(call);
 	return 0;
 }
 
@@ -1642,13 +1652,15 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 		write_odd_call(st, ret, ODD_RETURN);
 		goto out;
 	}
-	if (unlikely(flags & SWOLL_TASK_FAULT) && !(call_at(st->row)->flags & SWOLL_CALL_EXEC))
-		capture_entry(st, st->nr, 1);
-	if (unlikely(call_at(st->row)->flags & SWOLL_CALL_FILES))
-		note_files(st, ret);
+	if (unlikely(flags & (SWOLL_TASK_FAULT | SWOLL_TASK_FILES))) {
+		if (flags & SWOLL_TASK_FAULT && !(call_at(st->row)->flags & SWOLL_CALL_EXEC))
+			capture_entry(st, st->nr, 1);
+		if (flags & SWOLL_TASK_FILES)
+			note_files(st, ret);
+	}
 	write_call(ring, st, task, ret, true, true, true, ctx + 1);
 	/* Read again: the stack is full. */
-	if (unlikely(call_at(st->row)->flags & SWOLL_CALL_CRED) && *(volatile s64 *)(ctx + 1) >= 0) {
+	if (unlikely(*(volatile u32 *)&st->flags & SWOLL_TASK_CRED) && *(volatile s64 *)(ctx + 1) >= 0) {
 		u32 zero = 0;
 		struct scratch *scratch = bpf_map_lookup_elem(&scratches, &zero);
 

@@ -618,6 +618,8 @@ enum swoll_task_flag {
 	SWOLL_TASK_FAULT = 2,	/* a capture of the entry faulted */
 	SWOLL_TASK_CUT = 4,	/* a capture is incomplete */
 	SWOLL_TASK_FORKED = 8,	/* next comes the exit of its parent's fork */
+	SWOLL_TASK_FILES = 32,	/* its row has one of SWOLL_CALL_FILES */
+	SWOLL_TASK_CRED = 64,	/* its row has SWOLL_CALL_CRED */
 	SWOLL_TASK_URING = 16,	/* in a list: no task, but an operation of io_uring in flight;
 				 * its record follows in place of captures */
 };

@@ -411,6 +411,8 @@ const (
 	TaskFlagFault   = 2
 	TaskFlagCut     = 4
 	TaskFlagForked  = 8
+	TaskFlagFiles   = 32
+	TaskFlagCred    = 64
 	TaskFlagUring   = 16
 )
 
