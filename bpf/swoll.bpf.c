@@ -1023,6 +1023,40 @@ out:
 	return used_by(head);
 }
 
+/* Up to how many bytes are read by way of the stack: with more, the kernel would give
+ * read_few() a stack that is none to it. */
+#define FEW 48
+
+struct few {
+	u64 word[FEW / 8];
+};
+
+/*
+ * Reads that many bytes, or a string if that is 0, and clears what pads the last word, which
+ * differ() compares. Hardened kernels look long at where they copy to, but for the stack.
+ * Returns how many bytes there are, with the NUL, FEW if the string is longer, or less than 0.
+ */
+__noinline int read_few(struct few *to, u64 from, u64 bytes)
+{
+	struct few few = {};
+
+	if (!to)
+		return -1;
+	if (!bytes) {
+		bytes = bpf_probe_read_user_str(&few, FEW, (void *)from);
+		if (bytes >= FEW)
+			return (s64)bytes < 0 ? -1 : FEW;
+	} else if (bpf_probe_read_user(&few, at_most(bytes, FEW), (void *)from)) {
+		return -1;
+	}
+#define COPY(i)                              \
+	if (bytes > (i) * 8)                 \
+		to->word[i] = few.word[i];
+	COPY(0) COPY(1) COPY(2) COPY(3) COPY(4) COPY(5)
+#undef COPY
+	return bytes;
+}
+
 /*
  * Reads what one rule says: `from` is the pointer, `count` what the rule counts
  * by, `rule` the bytes of the swoll_capture_rule with the mode in its flags,
@@ -1082,7 +1116,9 @@ __noinline int capture(struct capture_room *to, u64 from, u64 count, u64 rule, u
 	if (how == SWOLL_HOW_STRING) {
 		u32 max = at_most(limit, SWOLL_MAX_LIMIT);
 
-		n = bpf_probe_read_user_str(data, max, (void *)from);
+		n = max < FEW ? FEW : read_few((void *)data, from, 0);
+		if (n >= FEW)
+			n = bpf_probe_read_user_str(data, max, (void *)from);
 		if (n < 0) {
 			status |= SWOLL_CAPTURE_FAULT;
 		} else if (n > 0) {
@@ -1136,6 +1172,13 @@ __noinline int capture(struct capture_room *to, u64 from, u64 count, u64 rule, u
 		bytes = at_most(bytes, SWOLL_MAX_LIMIT);
 		if (!bytes)
 			goto whole;
+		if (bytes <= FEW) {
+			if (read_few((void *)data, from, bytes) < 0)
+				status |= SWOLL_CAPTURE_FAULT;
+			else
+				len = bytes;
+			goto whole;
+		}
 		if (bytes <= SMALL && !(flags & SWOLL_RULE_EXIT)) {
 			/* Hardened kernels look long at what they copy to in task storage. */
 			u32 zero = 0;
