@@ -1023,9 +1023,9 @@ out:
 	return used_by(head);
 }
 
-/* Up to how many bytes are read by way of the stack: with more, the kernel would give
- * read_few() a stack that is none to it. */
-#define FEW 48
+/* Up to how many bytes are read by way of the stack. With 64, the kernel would give read_few()
+ * a stack that is none to it; with 48, the deepest chain of calls would have too much. */
+#define FEW 32
 
 struct few {
 	u64 word[FEW / 8];
@@ -1052,7 +1052,7 @@ __noinline int read_few(struct few *to, u64 from, u64 bytes)
 #define COPY(i)                              \
 	if (bytes > (i) * 8)                 \
 		to->word[i] = few.word[i];
-	COPY(0) COPY(1) COPY(2) COPY(3) COPY(4) COPY(5)
+	COPY(0) COPY(1) COPY(2) COPY(3)
 #undef COPY
 	return bytes;
 }
