@@ -1027,34 +1027,37 @@ out:
  * a stack that is none to it; with 48, the deepest chain of calls would have too much. */
 #define FEW 32
 
+/* Copies up to SMALL bytes, in whole words. */
+static __always_inline void copy_small(u64 *to, const u64 *from, u64 bytes)
+{
+#define COPY(i)               \
+	if (bytes <= (i) * 8) \
+		return;       \
+	to[i] = from[i];
+	COPY(0) COPY(1) COPY(2) COPY(3) COPY(4) COPY(5) COPY(6) COPY(7)
+#undef COPY
+}
+
 struct few {
 	u64 word[FEW / 8];
 };
 
 /*
- * Reads that many bytes, or a string if that is 0, and clears what pads the last word, which
- * differ() compares. Hardened kernels look long at where they copy to, but for the stack.
- * Returns how many bytes there are, with the NUL, FEW if the string is longer, or less than 0.
+ * Reads that many bytes, and clears what pads the last word, which differ() compares. Hardened
+ * kernels look long at where they copy to, but for the stack.
  */
 __noinline int read_few(struct few *to, u64 from, u64 bytes)
 {
 	struct few few = {};
 
-	if (!to)
+	if (!to || bpf_probe_read_user(&few, at_most(bytes, FEW), (void *)from))
 		return -1;
-	if (!bytes) {
-		bytes = bpf_probe_read_user_str(&few, FEW, (void *)from);
-		if (bytes >= FEW)
-			return (s64)bytes < 0 ? -1 : FEW;
-	} else if (bpf_probe_read_user(&few, at_most(bytes, FEW), (void *)from)) {
-		return -1;
-	}
 #define COPY(i)                              \
 	if (bytes > (i) * 8)                 \
 		to->word[i] = few.word[i];
 	COPY(0) COPY(1) COPY(2) COPY(3)
 #undef COPY
-	return bytes;
+	return 0;
 }
 
 /*
@@ -1116,15 +1119,26 @@ __noinline int capture(struct capture_room *to, u64 from, u64 count, u64 rule, u
 	if (how == SWOLL_HOW_STRING) {
 		u32 max = at_most(limit, SWOLL_MAX_LIMIT);
 
-		n = max < FEW ? FEW : read_few((void *)data, from, 0);
-		if (n >= FEW)
+		if (flags & SWOLL_RULE_EXIT) {
 			n = bpf_probe_read_user_str(data, max, (void *)from);
+		} else {
+			/* Hardened kernels look long at what they copy to in task storage. */
+			u32 zero = 0;
+			u64 *small = bpf_map_lookup_elem(&scratches, &zero);
+
+			if (!small)
+				return 0;
+			n = bpf_probe_read_user_str(small, max, (void *)from);
+			if (n > SMALL)
+				bpf_probe_read_kernel(data, at_most(n, SWOLL_MAX_LIMIT), small);
+			else if (n > 0)
+				copy_small((u64 *)data, small, n);
+		}
 		if (n < 0) {
 			status |= SWOLL_CAPTURE_FAULT;
 		} else if (n > 0) {
 			len = n - 1;
-			if (flags & SWOLL_RULE_EXIT)
-				pad_word(data, len);
+			pad_word(data, len);
 			if (len + 1 >= max) {
 				/* Full: only the byte behind tells whether that was all. */
 				u8 next = 1;
@@ -1173,7 +1187,7 @@ __noinline int capture(struct capture_room *to, u64 from, u64 count, u64 rule, u
 		if (!bytes)
 			goto whole;
 		if (bytes <= FEW) {
-			if (read_few((void *)data, from, bytes) < 0)
+			if (read_few((void *)data, from, bytes))
 				status |= SWOLL_CAPTURE_FAULT;
 			else
 				len = bytes;
@@ -1182,7 +1196,7 @@ __noinline int capture(struct capture_room *to, u64 from, u64 count, u64 rule, u
 		if (bytes <= SMALL && !(flags & SWOLL_RULE_EXIT)) {
 			/* Hardened kernels look long at what they copy to in task storage. */
 			u32 zero = 0;
-			u64 *small = bpf_map_lookup_elem(&scratches, &zero), *words = (u64 *)data;
+			u64 *small = bpf_map_lookup_elem(&scratches, &zero);
 
 			if (!small)
 				return 0;
@@ -1192,12 +1206,7 @@ __noinline int capture(struct capture_room *to, u64 from, u64 count, u64 rule, u
 				goto whole;
 			}
 			len = bytes;
-#define COPY(i)                             \
-	if (bytes <= (i) * 8)               \
-		goto whole;                 \
-	words[i] = small[i];
-			COPY(0) COPY(1) COPY(2) COPY(3) COPY(4) COPY(5) COPY(6) COPY(7)
-#undef COPY
+			copy_small((u64 *)data, small, bytes);
 			goto whole;
 		}
 		/* What pads the last word is part of what differ() compares. */
