@@ -36,7 +36,9 @@ type order struct {
 // A result is the worker's answer to an order.
 type result struct {
 	Value float64 // ns per call of one thread (mean of the threads), or ms for tar
-	Least float64 // the same in the slice that took least
+	// The same in the slice that took least. Of several threads it is Value: when a slice took
+	// least, the others may have been away.
+	Least float64
 	Calls uint64  // system calls made for it, at least
 	Err   string
 }
@@ -154,7 +156,10 @@ func serveWorker(cpus []int) error {
 					mu.Lock()
 					defer mu.Unlock()
 					sum.Value += r.Value / float64(o.Threads)
-					sum.Least += r.Least / float64(o.Threads)
+					sum.Least = sum.Value
+					if o.Threads == 1 {
+						sum.Least = r.Least
+					}
 					sum.Calls += r.Calls
 					if err != nil {
 						sum.Err = err.Error()
