@@ -39,7 +39,7 @@ type result struct {
 	// The same in the slice that took least. Of several threads it is Value: when a slice took
 	// least, the others may have been away.
 	Least float64
-	Calls uint64  // system calls made for it, at least
+	Calls uint64 // system calls made for it, at least
 	Err   string
 }
 
