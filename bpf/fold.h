@@ -74,7 +74,8 @@ __noinline int differ(struct fold_room *first, struct fold_room *record, u64 arg
 }
 
 /*
- * Counts the call whose record stands at `at` in the page as one that the thread made again. Returns how many bytes the page has more by that; less than 0: the times of
+ * Counts the call whose record stands at `at` in the page as one that the thread made again.
+ * Returns how many bytes the page has more by that; less than 0: the times of
  * a run are told in 32 bits, so it ends after 4.3 s.
  */
 static __always_inline s64 repeat(struct swoll_task *st, void *page, u64 at, u64 now)

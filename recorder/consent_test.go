@@ -572,27 +572,17 @@ func TestConsentDuringSnapshots(t *testing.T) {
 	for _, i := range nd.all() {
 		sel = api.Selector{Namespace: i.who().namespace, Pod: i.who().pod}
 	}
-	stop := make(chan struct{})
-	var wg sync.WaitGroup
-	for range 3 {
-		wg.Go(func() {
-			for {
-				select {
-				case <-stop:
-					return
-				default:
-				}
-				if _, err := nd.Snapshot(context.Background(), sel, "test"); err != nil {
-					t.Error(err)
-					return
-				}
-				if err := nd.dump(t.Context(), nd.all(), api.DumpQuery{Format: "json"}, io.Discard); err != nil {
-					t.Error(err)
-					return
-				}
-			}
-		})
-	}
+	stop := meanwhile(3, func() bool {
+		if _, err := nd.Snapshot(context.Background(), sel, "test"); err != nil {
+			t.Error(err)
+			return false
+		}
+		if err := nd.dump(t.Context(), nd.all(), api.DumpQuery{Format: "json"}, io.Discard); err != nil {
+			t.Error(err)
+			return false
+		}
+		return true
+	})
 	for range 3 {
 		p.set(Consent{})
 		p.recorded()
@@ -620,8 +610,7 @@ func TestConsentDuringSnapshots(t *testing.T) {
 			return n > 5
 		})
 	}
-	close(stop)
-	wg.Wait()
+	stop()
 }
 
 // A service that dies while it withdraws consent leaves that to the next one.

@@ -249,25 +249,38 @@ func runIn(t *testing.T, dir string, argv ...string) {
 	}
 }
 
-// A ring that is released is nobody's: also for who looks for new rings just then.
-func TestReleasedIsGone(t *testing.T) {
-	nd := newNode(t, namings[0])
+// meanwhile calls f over and over, from n goroutines, until it returns false or stop is
+// called, which waits for all of them.
+func meanwhile(n int, f func() bool) (stop func()) {
 	done := make(chan struct{})
-	var looking sync.WaitGroup
-	for range 2 {
-		looking.Go(func() {
+	var running sync.WaitGroup
+	for range n {
+		running.Go(func() {
 			for {
 				select {
 				case <-done:
 					return
 				default:
-					nd.refresh()
+				}
+				if !f() {
+					return
 				}
 			}
 		})
 	}
-	defer looking.Wait()
-	defer close(done)
+	return func() {
+		close(done)
+		running.Wait()
+	}
+}
+
+// A ring that is released is nobody's: also for who looks for new rings just then.
+func TestReleasedIsGone(t *testing.T) {
+	nd := newNode(t, namings[0])
+	defer meanwhile(2, func() bool {
+		nd.refresh()
+		return true
+	})()
 	for range 20 {
 		p := nd.pod()
 		p.run()
