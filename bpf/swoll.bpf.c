@@ -600,6 +600,30 @@ static __always_inline u16 payload_of(struct swoll_ring *control)
  * The storage of a task, made or brought up to date: the slow path of every
  * program. NULL if the task is not recorded.
  */
+/* What is kept of the process that a counted task belongs to: with its leader. */
+static __always_inline struct swoll_task *process_of(struct task_struct *task, struct swoll_task *st)
+{
+	return st->counted ? bpf_task_storage_get(&tasks, task->group_leader, 0, 0) : 0;
+}
+
+/*
+ * Counts a thread of its process. signal->live is no measure of which end is the last one:
+ * it is lowered before sched_process_exit, and several threads may come there and see 0, in
+ * any order. Each thread is seen before it lowers it: it is forked, makes a call, or is
+ * delivered the signal that it dies of.
+ */
+static __always_inline void count_thread(struct task_struct *task, struct swoll_task *st)
+{
+	struct swoll_task *process =
+		bpf_task_storage_get(&tasks, task->group_leader, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+
+	if (!process)
+		return;
+	st->counted = 1;
+	__sync_fetch_and_add(&process->living, 1);
+	__sync_fetch_and_add(&process->unended, 1);
+}
+
 static __noinline struct swoll_task *find_task(struct task_struct *task, u64 cgroup)
 {
 	struct swoll_task *st;
@@ -659,6 +683,8 @@ static __noinline struct swoll_task *find_task(struct task_struct *task, u64 cgr
 			*(volatile u64 *)(st->capture + i * 8) = 0;
 	}
 	st->payload = payload_of(control);
+	if (!st->counted)
+		count_thread(task, st);
 	see_first(control, task->tgid, SWOLL_FIRST_SEEN);
 	return st;
 }
@@ -1027,15 +1053,18 @@ out:
  * a stack that is none to it; with 48, the deepest chain of calls would have too much. */
 #define FEW 32
 
+/* Copies word i of those that hold so many bytes, if it is one of them. */
+#define COPY_WORD(i, to, from, bytes)  \
+	if ((bytes) > (i) * 8)         \
+		(to)[i] = (from)[i];
+
 /* Copies up to SMALL bytes, in whole words. */
 static __always_inline void copy_small(u64 *to, const u64 *from, u64 bytes)
 {
-#define COPY(i)               \
-	if (bytes <= (i) * 8) \
-		return;       \
-	to[i] = from[i];
-	COPY(0) COPY(1) COPY(2) COPY(3) COPY(4) COPY(5) COPY(6) COPY(7)
-#undef COPY
+	COPY_WORD(0, to, from, bytes) COPY_WORD(1, to, from, bytes)
+	COPY_WORD(2, to, from, bytes) COPY_WORD(3, to, from, bytes)
+	COPY_WORD(4, to, from, bytes) COPY_WORD(5, to, from, bytes)
+	COPY_WORD(6, to, from, bytes) COPY_WORD(7, to, from, bytes)
 }
 
 struct few {
@@ -1052,11 +1081,8 @@ __noinline int read_few(struct few *to, u64 from, u64 bytes)
 
 	if (!to || bpf_probe_read_user(&few, at_most(bytes, FEW), (void *)from))
 		return -1;
-#define COPY(i)                              \
-	if (bytes > (i) * 8)                 \
-		to->word[i] = few.word[i];
-	COPY(0) COPY(1) COPY(2) COPY(3)
-#undef COPY
+	COPY_WORD(0, to->word, few.word, bytes) COPY_WORD(1, to->word, few.word, bytes)
+	COPY_WORD(2, to->word, few.word, bytes) COPY_WORD(3, to->word, few.word, bytes)
 	return 0;
 }
 
@@ -1126,13 +1152,13 @@ __noinline int capture(struct capture_room *to, u64 from, u64 count, u64 rule, u
 			u32 zero = 0;
 			u64 *small = bpf_map_lookup_elem(&scratches, &zero);
 
-			if (!small)
-				return 0;
-			n = bpf_probe_read_user_str(small, max, (void *)from);
-			if (n > SMALL)
-				bpf_probe_read_kernel(data, at_most(n, SWOLL_MAX_LIMIT), small);
-			else if (n > 0)
+			n = small ? bpf_probe_read_user_str(small, max, (void *)from) : -1;
+			if (n > SMALL) {
+				if (bpf_probe_read_kernel(data, at_most(n, SWOLL_MAX_LIMIT), small))
+					n = -1;
+			} else if (n > 0) {
 				copy_small((u64 *)data, small, n);
+			}
 		}
 		if (n < 0) {
 			status |= SWOLL_CAPTURE_FAULT;
@@ -1198,15 +1224,15 @@ __noinline int capture(struct capture_room *to, u64 from, u64 count, u64 rule, u
 			u32 zero = 0;
 			u64 *small = bpf_map_lookup_elem(&scratches, &zero);
 
-			if (!small)
-				return 0;
-			small[(bytes - 1) / 8 & (SMALL / 8 - 1)] = 0;
-			if (bpf_probe_read_user(small, at_most(bytes, SMALL), (void *)from)) {
-				status |= SWOLL_CAPTURE_FAULT;
-				goto whole;
+			if (small) {
+				small[(bytes - 1) / 8 & (SMALL / 8 - 1)] = 0;
+				if (!bpf_probe_read_user(small, at_most(bytes, SMALL), (void *)from)) {
+					len = bytes;
+					copy_small((u64 *)data, small, bytes);
+					goto whole;
+				}
 			}
-			len = bytes;
-			copy_small((u64 *)data, small, bytes);
+			status |= SWOLL_CAPTURE_FAULT;
 			goto whole;
 		}
 		/* What pads the last word is part of what differ() compares. */
@@ -1712,7 +1738,7 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 	}
 	write_call(ring, st, task, ret, true, true, true, ctx + 1);
 	/* Read again: the stack is full. */
-	if (unlikely(*(volatile u32 *)&st->flags & SWOLL_TASK_CRED) && *(volatile s64 *)(ctx + 1) >= 0) {
+	if (unlikely(*(volatile u8 *)&st->flags & SWOLL_TASK_CRED) && *(volatile s64 *)(ctx + 1) >= 0) {
 		u32 zero = 0;
 		struct scratch *scratch = bpf_map_lookup_elem(&scratches, &zero);
 
@@ -1752,8 +1778,10 @@ int BPF_PROG(sched_process_fork, struct task_struct *parent, struct task_struct 
 	if (!ring || !scratch)
 		return 0;
 	control = control_of(ring);
-	if (control->flags & (SWOLL_FROZEN | SWOLL_DYING))
+	if (control->flags & (SWOLL_FROZEN | SWOLL_DYING)) {
+		lose(ring, SWOLL_LOST_FROZEN);
 		return 0;
+	}
 	st->last = 0;
 	scratch->fork.child_tid = child->pid;
 	scratch->fork.child_tgid = child->tgid;
@@ -1794,9 +1822,13 @@ int BPF_PROG(sched_process_exec, struct task_struct *p, int old_pid, struct linu
 	if (!ring || !scratch)
 		return 0;
 	control = control_of(ring);
+	/* All other threads are gone. This one may have become the leader only now. */
+	st->living = st->unended = st->counted;
 	see_first(control, task->tgid, is_init(task) ? SWOLL_FIRST_INIT : SWOLL_FIRST_EXEC);
-	if (control->flags & (SWOLL_FROZEN | SWOLL_DYING))
+	if (control->flags & (SWOLL_FROZEN | SWOLL_DYING)) {
+		lose(ring, SWOLL_LOST_FROZEN);
 		return 0;
+	}
 	st->last = 0;
 	scratch->exec.old_tid = old_pid;
 	scratch->exec.pad = 0;
@@ -1965,7 +1997,7 @@ static __noinline void weigh(struct task_struct *task, struct swoll_death *death
 }
 
 /* Fills in how the process dies; 0 if this ring holds another death already. */
-static __always_inline bool begin_death(void *ring, struct task_struct *task, u32 kind, u32 state, u64 now)
+static __always_inline bool begin_death(void *ring, struct task_struct *task, u32 kind, u64 now)
 {
 	struct swoll_ring *control = control_of(ring);
 	struct swoll_death *death = &control->death;
@@ -1982,13 +2014,14 @@ static __always_inline bool begin_death(void *ring, struct task_struct *task, u3
 	if (__sync_val_compare_and_swap(&death->time, 0, now))
 		return false;
 	death->kind = kind;
+	death->done = 0;
 	death->tgid = task->tgid;
 	death->tid = task->pid;
 	death->flags = control->first == task->tgid ? SWOLL_DEATH_FIRST : 0;
 	bpf_probe_read_kernel_str(death->comm, sizeof(death->comm), task->comm);
 	control->frozen = now;
 	barrier();
-	old = __sync_fetch_and_or(&control->flags, state);
+	old = __sync_fetch_and_or(&control->flags, SWOLL_DYING);
 	return !(old & (SWOLL_FROZEN | SWOLL_DYING));
 }
 
@@ -2051,6 +2084,8 @@ int BPF_PROG(signal_deliver, int sig, struct kernel_siginfo *info, struct k_siga
 			write_event(st->ring, task, &scratch->event, SWOLL_SIGNAL, sizeof(scratch->signal),
 				    flags & SWOLL_SIGNAL_HANDLED && in_set(SIG_ROUTINE, signal) ?
 					    SWOLL_LANE_RECENT : SWOLL_LANE_LIFE, now);
+		} else {
+			lose(ring, SWOLL_LOST_FROZEN);
 		}
 	}
 	if (!(flags & SWOLL_SIGNAL_FATAL))
@@ -2061,7 +2096,7 @@ int BPF_PROG(signal_deliver, int sig, struct kernel_siginfo *info, struct k_siga
 	oom = task->signal->oom_mm != 0;
 	if (!first && !oom && !in_set(SIG_CORE, signal))
 		return 0;
-	if (!begin_death(ring, task, oom ? SWOLL_DEATH_OOM : SWOLL_DEATH_SIGNAL, SWOLL_DYING, now))
+	if (!begin_death(ring, task, oom ? SWOLL_DEATH_OOM : SWOLL_DEATH_SIGNAL, now))
 		return 0;
 	death = &control->death;
 	death->status = signal;
@@ -2119,33 +2154,53 @@ static __always_inline void filtered(struct swoll_task *st, struct task_struct *
 
 #include "stack.h"
 
+/* Whether no counted thread of a process is left, now that a task is none of them anymore. */
+static __always_inline bool was_last(struct task_struct *task, s32 *left)
+{
+	s32 before = left ? (s32)__sync_fetch_and_add(left, -1) : 1;
+
+	/* Others may be there that were never seen. */
+	return before <= 1 && task->signal->live.counter == 0;
+}
+
 SEC("tp_btf/sched_process_exit")
 int BPF_PROG(sched_process_exit, struct task_struct *p)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	struct swoll_task *st = task_of(task);
+	struct swoll_task *st = task_of(task), *process;
 	struct swoll_ring *control;
 	struct swoll_death *death;
 	struct scratch *scratch;
 	void *ring;
 	u64 now;
 	u32 zero = 0, status, state, flags = 0;
-	bool first, oom, mourned;
+	bool first, oom, mourned, owed;
 
-	if (!st)
+	if (!st) {
+		/* It was recorded before it was moved to where it is not. */
+		st = bpf_task_storage_get(&tasks, task, 0, 0);
+		process = st && my_turn(node.generation) ? process_of(task, st) : 0;
+		if (process) {
+			st->counted = 0;
+			__sync_fetch_and_add(&process->living, -1);
+			__sync_fetch_and_add(&process->unended, -1);
+		}
 		return 0;
+	}
 	ring = ring_at(st->ring);
 	scratch = bpf_map_lookup_elem(&scratches, &zero);
 	if (!ring || !scratch)
 		return 0;
 	control = control_of(ring);
 	death = &control->death;
+	process = process_of(task, st);
+	st->counted = 0;
 	status = task->exit_code;
 	if (task->signal->flags & SIGNAL_GROUP_EXIT)
 		status = task->signal->group_exit_code;
 	first = control->first == task->tgid;
 	oom = task->signal->oom_mm != 0;
-	if (task->signal->live.counter == 0)
+	if (was_last(task, process ? &process->living : 0))
 		flags |= SWOLL_EXIT_GROUP;
 	if (first)
 		flags |= SWOLL_EXIT_FIRST;
@@ -2160,8 +2215,13 @@ int BPF_PROG(sched_process_exit, struct task_struct *p)
 			control->first_by = 0;
 		}
 	}
-	if (state & SWOLL_FROZEN)
+	/* Threads that the kernel made for io_uring came unseen, and go so, as under strace. */
+	owed = !(task->flags & PF_IO_WORKER) || flags & SWOLL_EXIT_GROUP;
+	if (state & SWOLL_FROZEN) {
+		if (owed)
+			lose(ring, SWOLL_LOST_FROZEN);
 		goto out;
+	}
 	if (st->flags & SWOLL_TASK_RUNNING && (!(state & SWOLL_DYING) || st->start < death->time))
 		write_odd_call(st, 0, ODD_UNFINISHED);
 	else if (status == 31 /* SIGSYS */ && !(task->signal->flags & SIGNAL_GROUP_EXIT) && !(state & SWOLL_DYING))
@@ -2171,9 +2231,9 @@ int BPF_PROG(sched_process_exit, struct task_struct *p)
 	    (state & SWOLL_DYING ? death->tgid == task->tgid : (first && status) || oom))
 		write_files(st->ring, SWOLL_FILES_DEATH);
 	now = bpf_ktime_get_ns();
-	/* Threads that the kernel made for io_uring came unseen, and go so, as under strace. */
-	if ((!(state & SWOLL_DYING) || death->tgid == task->tgid) &&
-	    (!(task->flags & PF_IO_WORKER) || flags & SWOLL_EXIT_GROUP)) {
+	if (owed && state & SWOLL_DYING && death->tgid != task->tgid) {
+		lose(ring, SWOLL_LOST_FROZEN);
+	} else if (owed) {
 		scratch->exit.status = status;
 		scratch->exit.flags = flags;
 		write_event(st->ring, task, &scratch->event, SWOLL_EXIT, sizeof(scratch->exit),
@@ -2187,10 +2247,6 @@ int BPF_PROG(sched_process_exit, struct task_struct *p)
 				death->kind = SWOLL_DEATH_OOM;
 			death->status = status;
 			death->flags |= SWOLL_DEATH_GROUP;
-			death->done = now;
-			barrier();
-			__sync_fetch_and_or(&control->flags, SWOLL_FROZEN);
-			alert(SWOLL_ALERT_DEAD, st->ring, control->life, control->cgroup, now);
 		}
 		goto out;
 	}
@@ -2205,7 +2261,7 @@ int BPF_PROG(sched_process_exit, struct task_struct *p)
 	if (!first && !oom)
 		goto out;
 	if (!begin_death(ring, task, oom ? SWOLL_DEATH_OOM :
-			 status & 0x7f ? SWOLL_DEATH_SIGNAL : SWOLL_DEATH_EXIT, SWOLL_FROZEN, now))
+			 status & 0x7f ? SWOLL_DEATH_SIGNAL : SWOLL_DEATH_EXIT, now))
 		goto out;
 	death->status = status;
 	death->signal = status & 0x7f;
@@ -2216,12 +2272,23 @@ int BPF_PROG(sched_process_exit, struct task_struct *p)
 		was_told(task, death);
 	}
 	death->flags |= SWOLL_DEATH_GROUP;
-	death->done = now;
 	barrier();
 	death->ready = 1;
-	alert(SWOLL_ALERT_DEAD, st->ring, control->life, control->cgroup, now);
 out:
 	st->flags = 0;
+	/* Who is the last to come here need not be the one that was the last to end. */
+	if (!was_last(task, process ? &process->unended : 0))
+		return 0;
+	state = control->flags;
+	if (!(state & SWOLL_DYING) || state & SWOLL_FROZEN || death->tgid != task->tgid)
+		return 0;
+	now = bpf_ktime_get_ns();
+	death->done = now;
+	barrier();
+	/* Unless the service has just dealt with it. Where it is another flag that changed:
+	 * DYING alone keeps out whatever is not owed, and nothing is anymore. */
+	__sync_val_compare_and_swap(&control->flags, state, state | SWOLL_FROZEN);
+	alert(SWOLL_ALERT_DEAD, st->ring, control->life, control->cgroup, now);
 	return 0;
 }
 
@@ -2483,7 +2550,7 @@ int running(struct bpf_iter__task *ctx)
 		if (len)
 			bpf_probe_read_kernel(listing->capture, len, st->capture);
 		barrier();
-		flags = *(volatile u32 *)&st->flags;
+		flags = *(volatile u8 *)&st->flags;
 		/* Another call by now: this one has its record. */
 		if (flags & SWOLL_TASK_RUNNING && *(volatile u64 *)&st->start == start)
 			r->flags = SWOLL_TASK_RUNNING;

@@ -12,7 +12,7 @@ enum swoll_sizes {
 	/* Changes whenever anything in this header changes its meaning. A service
 	 * adopts pinned maps only when they carry the same number; of older ones it
 	 * saves what they hold. So what is new takes the place of what was spare. */
-	SWOLL_LAYOUT = 5,
+	SWOLL_LAYOUT = 6,
 	SWOLL_PAGE = 4096,	   /* bytes of one ring page */
 	SWOLL_PAGE_HEAD = 64,	   /* bytes of struct swoll_page */
 	SWOLL_RECORD_HEAD = 28,	   /* bytes of struct swoll_record without its tgid */
@@ -20,8 +20,8 @@ enum swoll_sizes {
 	SWOLL_SLOT = 128,	   /* bytes of struct swoll_slot */
 	SWOLL_NAME = 128,	   /* bytes of a cgroup's name, with its NUL */
 	SWOLL_COMM = 16,	   /* bytes of a task's name, with its NUL */
-	SWOLL_CAPTURE = 832,	   /* bytes of captures that one call can hold at entry */
-	SWOLL_CAPTURE_START = 448, /* no capture begins behind this; so the last one fits */
+	SWOLL_CAPTURE = 824,	   /* bytes of captures that one call can hold at entry */
+	SWOLL_CAPTURE_START = 440, /* no capture begins behind this; so the last one fits */
 	SWOLL_CAPTURE_HEAD = 4,	   /* bytes of struct swoll_capture */
 	SWOLL_CALL_CAPTURES = 10,   /* captures that one call can have by its rules */
 	SWOLL_RECORD_CAPTURES = 15, /* captures that a record can have */
@@ -597,7 +597,9 @@ struct swoll_task {
 	__u64 cgroup;	  /* the id that `ring` belongs to */
 	__u64 generation;
 	__u32 ring;	  /* SWOLL_NO_RING: not recorded */
-	__u32 flags;	  /* enum swoll_task_flag */
+	__u8 flags;	  /* enum swoll_task_flag */
+	__u8 counted;	  /* 1: among the threads of its process, see below */
+	__u16 spare;
 	__u64 start;
 	__u16 nr;
 	__u8 abi;
@@ -612,16 +614,19 @@ struct swoll_task {
 			   * page seq << SWOLL_SEQ_SHIFT | offset in the page | lane; 0: none */
 	__u64 args[6];
 	__u8 capture[SWOLL_CAPTURE];
+	/* Only of a task that leads a process: how many of its threads, itself among them, */
+	__s32 living;	  /* have not come to their end */
+	__s32 unended;	  /* have not been through with it */
 };
 enum swoll_task_flag {
 	SWOLL_TASK_RUNNING = 1,	/* between enter and exit */
 	SWOLL_TASK_FAULT = 2,	/* a capture of the entry faulted */
 	SWOLL_TASK_CUT = 4,	/* a capture is incomplete */
 	SWOLL_TASK_FORKED = 8,	/* next comes the exit of its parent's fork */
-	SWOLL_TASK_FILES = 32,	/* its row has one of SWOLL_CALL_FILES */
-	SWOLL_TASK_CRED = 64,	/* its row has SWOLL_CALL_CRED */
 	SWOLL_TASK_URING = 16,	/* in a list: no task, but an operation of io_uring in flight;
 				 * its record follows in place of captures */
+	SWOLL_TASK_FILES = 32,	/* its row has one of SWOLL_CALL_FILES */
+	SWOLL_TASK_CRED = 64,	/* its row has SWOLL_CALL_CRED */
 };
 enum swoll_none {
 	SWOLL_NO_OPCODE = 0xff,

@@ -72,7 +72,7 @@ type SwollListing struct {
 		Gid        uint32
 		Comm       [16]int8
 	}
-	Capture [832]uint8
+	Capture [824]uint8
 }
 
 type SwollPending struct {
@@ -238,7 +238,9 @@ type SwollSwollTask struct {
 	Cgroup     uint64
 	Generation uint64
 	Ring       uint32
-	Flags      uint32
+	Flags      uint8
+	Counted    uint8
+	Spare      uint16
 	Start      uint64
 	Nr         uint16
 	Abi        uint8
@@ -251,7 +253,9 @@ type SwollSwollTask struct {
 	Noted      uint32
 	Last       uint64
 	Args       [6]uint64
-	Capture    [832]uint8
+	Capture    [824]uint8
+	Living     int32
+	Unended    int32
 }
 
 type SwollSwollUringCapture struct {

@@ -661,6 +661,9 @@ func (r *Recorder) resume(i *instance) {
 	}
 	if atomic.LoadUint64(&c.Death.Done) == 0 {
 		atomic.StoreUint32(&c.Mourned, c.Death.TGID)
+		if atomic.LoadUint64(&c.Death.Done) != 0 {
+			atomic.CompareAndSwapUint32(&c.Mourned, c.Death.TGID, 0) // its last thread went just now
+		}
 	}
 	c.Death = layout.Death{}
 	i.gap(c, from, func() {

@@ -77,8 +77,12 @@ func (img *Image) setInstant(now int64) {
 		return
 	}
 	img.instant = frozen
-	if flags&layout.RingFlagFrozen != 0 {
-		img.owed = max(frozen, int64(le.Uint64(img.control[layout.RingAtDeath+layout.DeathAtDone:])))
+	done := int64(le.Uint64(img.control[layout.RingAtDeath+layout.DeathAtDone:]))
+	switch {
+	case flags&layout.RingFlagDying != 0 && done != 0:
+		img.owed = done
+	case flags&layout.RingFlagDying == 0:
+		img.owed = frozen
 	}
 }
 

@@ -3,8 +3,10 @@ package main_test
 import (
 	"errors"
 	"fmt"
+	"math/bits"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -170,6 +172,49 @@ func TestCrash(t *testing.T) {
 			t.Errorf("the history of a container that has exited:\n%s", diff)
 		}
 	})
+}
+
+// TestEveryThreadsEnd: when the threads of a process end at one moment, each one's end is in the
+// history, once, and one of them, the last, is the end of the process; also where the process's
+// end freezes the ring.
+func TestEveryThreadsEnd(t *testing.T) {
+	t.Parallel()
+	const processes = 100
+	// Large enough that no CPU shares a lane's cursor with another, which may cost records.
+	ring := 256 << bits.Len(uint(runtime.NumCPU()-1))
+	s := newService(t, "--memory", fmt.Sprint(processes*ring, "KiB"), "--ring-size", fmt.Sprint(ring, "KiB"))
+	for n := range processes {
+		name, threads, status := fmt.Sprint("leave-", n), 2+n/2%3, n%2
+		s.container(name).start(program(t, "leave"), strconv.Itoa(threads), strconv.Itoa(status)).wait()
+		var events []event
+		if status != 0 {
+			events = s.snapshotEvents(s.waitSnapshot(name).ID)
+		} else {
+			eventually(t, "its end is seen", func() error {
+				if state := s.ring(name).State; state != "exited" {
+					return fmt.Errorf("state is %s", state)
+				}
+				return nil
+			})
+			events = s.dump(name, "all=true")
+		}
+		ends, last := map[int]int{}, 0
+		for _, e := range events {
+			if e.Event == "exit" {
+				ends[e.TID]++
+				if e.LastThread {
+					last++
+				}
+			}
+		}
+		once := len(ends) == threads && last == 1
+		for _, n := range ends {
+			once = once && n == 1
+		}
+		if !once {
+			t.Errorf("%s: of %d threads' ends there are, by thread: %v; %d are said to be the last", name, threads, ends, last)
+		}
+	}
 }
 
 // checkSnapshot checks what a snapshot's metadata says of the death.

@@ -573,6 +573,8 @@ type event struct {
 	Late     bool
 	Signal   any // of events: its name
 	Child    struct{ PID, TID int }
+	// Of exits.
+	LastThread bool
 	// Of a run of the same call; Count is 0 otherwise.
 	Count uint64
 	Last  int64

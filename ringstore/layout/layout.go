@@ -356,7 +356,7 @@ const (
 
 // Enum swoll_sizes.
 const (
-	SizesLayout         = 5
+	SizesLayout         = 6
 	SizesPage           = 4096
 	SizesPageHead       = 64
 	SizesRecordHead     = 28
@@ -364,8 +364,8 @@ const (
 	SizesSlot           = 128
 	SizesName           = 128
 	SizesComm           = 16
-	SizesCapture        = 832
-	SizesCaptureStart   = 448
+	SizesCapture        = 824
+	SizesCaptureStart   = 440
 	SizesCaptureHead    = 4
 	SizesCallCaptures   = 10
 	SizesRecordCaptures = 15
@@ -411,9 +411,9 @@ const (
 	TaskFlagFault   = 2
 	TaskFlagCut     = 4
 	TaskFlagForked  = 8
+	TaskFlagUring   = 16
 	TaskFlagFiles   = 32
 	TaskFlagCred    = 64
-	TaskFlagUring   = 16
 )
 
 // Enum swoll_uring_arg.
@@ -1266,7 +1266,9 @@ type Task struct {
 	Cgroup     uint64
 	Generation uint64
 	Ring       uint32
-	Flags      uint32
+	Flags      uint8
+	Counted    uint8
+	_          uint16
 	Start      uint64
 	Nr         uint16
 	ABI        uint8
@@ -1279,7 +1281,9 @@ type Task struct {
 	Noted      uint32
 	Last       uint64
 	Args       [6]uint64
-	Capture    [832]uint8
+	Capture    [824]uint8
+	Living     int32
+	Unended    int32
 }
 
 // Size and offsets of struct swoll_task.
@@ -1289,6 +1293,7 @@ const (
 	TaskAtGeneration = 8
 	TaskAtRing       = 16
 	TaskAtFlags      = 20
+	TaskAtCounted    = 21
 	TaskAtStart      = 24
 	TaskAtNr         = 32
 	TaskAtABI        = 34
@@ -1302,6 +1307,8 @@ const (
 	TaskAtLast       = 56
 	TaskAtArgs       = 64
 	TaskAtCapture    = 112
+	TaskAtLiving     = 936
+	TaskAtUnended    = 940
 )
 
 // UringCapture is struct swoll_uring_capture.
