@@ -369,7 +369,7 @@ out:
  * noted. So what it costs is bounded whatever a program does: half a microsecond, once in
  * NOTE_PERIOD µs after NOTE_BURST of them.
  */
-#define NOTE_PERIOD 64
+#define NOTE_PERIOD 256
 #define NOTE_BURST 128
 
 static __always_inline bool may_note(struct swoll_task *st)

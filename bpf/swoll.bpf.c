@@ -1219,8 +1219,8 @@ __noinline int capture(struct capture_room *to, u64 from, u64 count, u64 rule, u
 				len = bytes;
 			goto whole;
 		}
-		if (bytes <= SMALL && !(flags & SWOLL_RULE_EXIT)) {
-			/* Hardened kernels look long at what they copy to in task storage. */
+		if (bytes <= SMALL) {
+			/* Hardened kernels look long at what they copy to in task storage and rings. */
 			u32 zero = 0;
 			u64 *small = bpf_map_lookup_elem(&scratches, &zero);
 
