@@ -596,10 +596,14 @@ static __always_inline u16 payload_of(struct swoll_ring *control)
 	return most && most < SWOLL_MAX_LIMIT ? most : SWOLL_MAX_LIMIT;
 }
 
-/*
- * The storage of a task, made or brought up to date: the slow path of every
- * program. NULL if the task is not recorded.
- */
+/* A task's storage, made if there is none. A thread may just be making its leader's. */
+static __always_inline struct swoll_task *make_task(struct task_struct *task)
+{
+	struct swoll_task *st = bpf_task_storage_get(&tasks, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+
+	return st ? st : bpf_task_storage_get(&tasks, task, 0, 0);
+}
+
 /* What is kept of the process that a counted task belongs to: with its leader. */
 static __always_inline struct swoll_task *process_of(struct task_struct *task, struct swoll_task *st)
 {
@@ -614,8 +618,7 @@ static __always_inline struct swoll_task *process_of(struct task_struct *task, s
  */
 static __always_inline void count_thread(struct task_struct *task, struct swoll_task *st)
 {
-	struct swoll_task *process =
-		bpf_task_storage_get(&tasks, task->group_leader, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	struct swoll_task *process = make_task(task->group_leader);
 
 	if (!process)
 		return;
@@ -624,6 +627,10 @@ static __always_inline void count_thread(struct task_struct *task, struct swoll_
 	__sync_fetch_and_add(&process->unended, 1);
 }
 
+/*
+ * The storage of a task, made or brought up to date: the slow path of every
+ * program. NULL if the task is not recorded.
+ */
 static __noinline struct swoll_task *find_task(struct task_struct *task, u64 cgroup)
 {
 	struct swoll_task *st;
@@ -659,7 +666,7 @@ static __noinline struct swoll_task *find_task(struct task_struct *task, u64 cgr
 	ring = ring_at(arm->ring);
 	if (!ring)
 		return 0;
-	st = bpf_task_storage_get(&tasks, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	st = make_task(task);
 	if (!st) {
 		lose(ring, SWOLL_LOST_STORAGE);
 		failed(SWOLL_FAIL_STORAGE);

@@ -543,6 +543,27 @@ func TestDeath(t *testing.T) {
 	}
 }
 
+// Where the service does not wait for the last thread of a process that dies, the ends of the
+// others are shown.
+func TestDeathGoesOn(t *testing.T) {
+	k, ring := newKernel(t, smallShape)
+	k.call(5, 100, 110)
+	death := k.control + layout.RingAtDeath
+	k.put(k.control+layout.RingAtFrozen, 120)
+	k.put(death+layout.DeathAtTime, 120)
+	k.put(death+layout.DeathAtKind, layout.DeathKindSignal|5<<32)
+	k.put(death+layout.DeathAtReady, 1)
+	k.or(k.control+layout.RingAtFlags, layout.RingFlagDying)
+	exit := Event{Kind: KindExit, Start: 131, TID: 6, PID: 5, Exit: &Exit{Status: 9}}
+	k.write(1, LaneLife, 131, appendRecord(nil, &exit))
+	k.or(k.control+layout.RingAtFlags, layout.RingFlagFrozen)
+	k.clock.Store(1000)
+	h := history(t, k, ring)
+	if len(h.Events) != 2 || h.Events[1].Kind != KindExit || h.Now != 120 {
+		t.Errorf("%d events as of %d: %+v; want the call and the exit, as of 120", len(h.Events), h.Now, h.Events)
+	}
+}
+
 func TestControl(t *testing.T) {
 	k, ring := newKernel(t, smallShape)
 	k.put(k.control+layout.RingAtFlags, layout.RingFlagNoPayload|3<<32)

@@ -198,22 +198,42 @@ func TestEveryThreadsEnd(t *testing.T) {
 			})
 			events = s.dump(name, "all=true")
 		}
-		ends, last := map[int]int{}, 0
-		for _, e := range events {
-			if e.Event == "exit" {
-				ends[e.TID]++
-				if e.LastThread {
-					last++
-				}
+		checkEnds(t, name, events, threads)
+	}
+}
+
+// TestEarlierThreadsEnd: the same for threads that were there before recording began, when they
+// are killed in their calls.
+func TestEarlierThreadsEnd(t *testing.T) {
+	t.Parallel()
+	const threads = 60
+	s := prepareService(t, unified(t))
+	p := s.container("early").start(program(t, "blocked"), strconv.Itoa(threads-1))
+	p.expect("ready")
+	eventually(t, "all threads blocked", func() error { return allBlocked(p) })
+	s.start()
+	p.kill()
+	checkEnds(t, "early", s.snapshotEvents(s.waitSnapshot("early").ID), threads)
+}
+
+// checkEnds: so many threads end, each once, and one of them is the last one.
+func checkEnds(t testing.TB, name string, events []event, threads int) {
+	t.Helper()
+	ends, last := map[int]int{}, 0
+	for _, e := range events {
+		if e.Event == "exit" {
+			ends[e.TID]++
+			if e.LastThread {
+				last++
 			}
 		}
-		once := len(ends) == threads && last == 1
-		for _, n := range ends {
-			once = once && n == 1
-		}
-		if !once {
-			t.Errorf("%s: of %d threads' ends there are, by thread: %v; %d are said to be the last", name, threads, ends, last)
-		}
+	}
+	once := len(ends) == threads && last == 1
+	for _, n := range ends {
+		once = once && n == 1
+	}
+	if !once {
+		t.Errorf("%s: of %d threads' ends there are, by thread: %v; %d are said to be the last", name, threads, ends, last)
 	}
 }
 
